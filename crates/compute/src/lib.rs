@@ -1,0 +1,196 @@
+//! The compute backend contract: how the control plane asks for instances, whoever runs them.
+//!
+//! A backend starts, observes, probes and removes instances of images that are in the content store. Every method
+//! may be called again after it succeeded, failed half way or was killed half way; the result is the same.
+
+use apron_domain::{Digest, InstanceId, Millis, ServiceId};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Everything a backend needs to start one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// The instance's id, chosen by the control plane and unique for ever.
+    pub id: InstanceId,
+    /// The service it belongs to; kept as a label.
+    pub service: ServiceId,
+    /// The service's name, for host names and messages.
+    pub service_name: String,
+    /// The revision of the service's configuration; kept as a label.
+    pub revision: u32,
+    /// The digest of the image manifest (not of an index) in the content store.
+    pub image: Digest,
+    /// Replaces the image's entry point and command when set; split like a POSIX shell would, without expansion.
+    pub start_command: Option<String>,
+    /// Environment on top of the image's; `PORT` is added by the backend from `port`.
+    pub env: BTreeMap<String, String>,
+    /// The TCP port the application listens on.
+    pub port: u16,
+    /// Processor share in thousandths of a vCPU.
+    pub cpu_millis: u32,
+    /// Memory limit in bytes; swap is not available on top of it.
+    pub memory_bytes: u64,
+    /// Bound of processes and threads.
+    pub pids_max: u32,
+    /// Bound of what the instance may write to its file system, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// How an instance ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code, when the process ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel ended it because it reached its memory limit.
+    pub out_of_memory: bool,
+    /// Why it never ran or was lost, for people: the failing stage and the system's answer.
+    pub error: Option<String>,
+    /// When it ended.
+    pub at: Millis,
+}
+
+/// Where an instance is in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceState {
+    /// Being made; its application has not started.
+    Starting,
+    /// Its application's process exists.
+    Running {
+        /// When the application was started.
+        since: Millis,
+    },
+    /// Its application ended or never started; its traces remain until it is removed.
+    Exited(Exit),
+}
+
+/// One instance as the backend sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// The instance.
+    pub id: InstanceId,
+    /// Its service label.
+    pub service: ServiceId,
+    /// Its revision label.
+    pub revision: u32,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Where the proxy reaches its application, once known.
+    pub address: Option<SocketAddr>,
+}
+
+/// Which of the application's outputs a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Something that happened to an instance, in order per instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComputeEvent {
+    /// Its application started.
+    Started {
+        /// The instance.
+        id: InstanceId,
+    },
+    /// Its application ended, or the instance was lost.
+    Exited {
+        /// The instance.
+        id: InstanceId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It printed a line.
+    Output {
+        /// The instance.
+        id: InstanceId,
+        /// Which output.
+        stream: OutputStream,
+        /// When the line was read.
+        at: Millis,
+        /// The line without its end; invalid UTF-8 is replaced, over-long lines are cut by the backend.
+        line: String,
+    },
+}
+
+/// One health probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Open a TCP connection to the instance's port.
+    Tcp,
+    /// `GET path`; a status of 200 to 399 is healthy.
+    Http {
+        /// The request target, with its leading slash.
+        path: String,
+    },
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// Whether the instance is healthy.
+    pub healthy: bool,
+    /// The evidence, for people: `connection refused`, `HTTP 500: <start of the body>`, `200`.
+    pub detail: String,
+}
+
+/// Why a backend could not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ComputeError {
+    /// The image cannot run here: missing content, other architecture, damaged or over-sized layers.
+    #[error("image {image}: {reason}")]
+    Image {
+        /// The manifest's digest.
+        image: Digest,
+        /// What is wrong with it, for people.
+        reason: String,
+    },
+    /// The machine has no room: disk full, no free address, no memory.
+    #[error("no capacity: {0}")]
+    Capacity(String),
+    /// The instance is not known to the backend.
+    #[error("instance {0} does not exist")]
+    Unknown(InstanceId),
+    /// Anything else; `0` says what was done and what the system answered.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A place that runs instances.
+#[async_trait]
+pub trait Compute: Send + Sync {
+    /// Makes an image ready so that `create` is quick: unpacks layers that are not there yet.
+    async fn prepare(&self, image: &Digest) -> Result<(), ComputeError>;
+
+    /// Starts an instance; returns when its application's process exists or could not be made (then the instance
+    /// exists in state `Exited` with `error`). An instance of the same id that exists already is left as it is.
+    async fn create(&self, spec: &InstanceSpec) -> Result<(), ComputeError>;
+
+    /// Ends an instance: SIGTERM, after `grace` SIGKILL for all its processes; returns when it has ended. One that
+    /// has ended already or does not exist is fine.
+    async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<(), ComputeError>;
+
+    /// Removes every trace of an instance, ending it at once if it runs. One that does not exist is fine.
+    async fn remove(&self, id: &InstanceId) -> Result<(), ComputeError>;
+
+    /// Every instance that has any trace, including those a former run of the platform started.
+    async fn list(&self) -> Result<Vec<InstanceStatus>, ComputeError>;
+
+    /// One probe of an instance, bounded by `timeout`. Never fails: what goes wrong is the evidence.
+    async fn probe(&self, id: &InstanceId, probe: &Probe, timeout: Duration) -> ProbeAnswer;
+
+    /// The stream of events from now on; called once, by the control plane at its start, after which instances that
+    /// ended while nobody listened are reported as `Exited` again. A slow reader slows output, it loses none.
+    fn subscribe(&self) -> mpsc::Receiver<ComputeEvent>;
+
+    /// Drops prepared images that are not in `keep` and that no instance uses.
+    async fn retain_images(&self, keep: &BTreeSet<Digest>) -> Result<(), ComputeError>;
+}
