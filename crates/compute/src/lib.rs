@@ -3,6 +3,8 @@
 //! A backend starts, observes, probes and removes instances of images that are in the content store. Every method
 //! may be called again after it succeeded, failed half way or was killed half way; the result is the same.
 
+pub mod simulator;
+
 use apron_domain::{Digest, InstanceId, Millis, ServiceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -138,6 +140,9 @@ pub enum Probe {
 pub struct ProbeAnswer {
     /// Whether the instance is healthy.
     pub healthy: bool,
+    /// The application took the connection, whatever it answered. A refused connection is an application that may
+    /// still be starting; a bad answer is one that says it is not well.
+    pub answered: bool,
     /// The evidence, for people: `connection refused`, `HTTP 500: <start of the body>`, `200`.
     pub detail: String,
 }

@@ -41,7 +41,11 @@ pub const EVIDENCE_LINES_MAX: usize = 30;
 impl Failure {
     /// A failure without further evidence.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), evidence: Vec::new() }
+        Failure {
+            kind,
+            message: message.into(),
+            evidence: Vec::new(),
+        }
     }
 
     /// The same failure with evidence; the last [`EVIDENCE_LINES_MAX`] lines are kept.

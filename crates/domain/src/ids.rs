@@ -51,7 +51,10 @@ impl ServiceId {
     pub fn parse(text: &str) -> Result<ServiceId, InvalidId> {
         match is_hex_32(text) {
             true => Ok(ServiceId(text.to_owned())),
-            false => Err(InvalidId { kind: "service id", text: text.to_owned() }),
+            false => Err(InvalidId {
+                kind: "service id",
+                text: text.to_owned(),
+            }),
         }
     }
 
@@ -71,7 +74,10 @@ impl OperationId {
     pub fn parse(text: &str) -> Result<OperationId, InvalidId> {
         match is_hex_32(text) {
             true => Ok(OperationId(text.to_owned())),
-            false => Err(InvalidId { kind: "operation id", text: text.to_owned() }),
+            false => Err(InvalidId {
+                kind: "operation id",
+                text: text.to_owned(),
+            }),
         }
     }
 
@@ -91,7 +97,10 @@ impl InstanceId {
     pub fn parse(text: &str) -> Result<InstanceId, InvalidId> {
         match is_hex_32(text) {
             true => Ok(InstanceId(text.to_owned())),
-            false => Err(InvalidId { kind: "instance id", text: text.to_owned() }),
+            false => Err(InvalidId {
+                kind: "instance id",
+                text: text.to_owned(),
+            }),
         }
     }
 
@@ -109,7 +118,10 @@ impl Digest {
         });
         match valid {
             true => Ok(Digest(text.to_owned())),
-            false => Err(InvalidId { kind: "sha256 digest", text: text.to_owned() }),
+            false => Err(InvalidId {
+                kind: "sha256 digest",
+                text: text.to_owned(),
+            }),
         }
     }
 

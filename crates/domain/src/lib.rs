@@ -10,7 +10,9 @@ pub mod ids;
 pub mod instance;
 pub mod operation;
 pub mod service;
+pub mod steady;
 pub mod time;
+pub mod trial;
 
 pub use failure::{Failure, FailureKind};
 pub use ids::{Digest, InstanceId, OperationId, ServiceId};

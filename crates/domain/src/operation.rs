@@ -18,14 +18,24 @@ use crate::service::{Deployed, Service, ServiceConfig, ServiceStatus};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
-/// An instance must be healthy within this many milliseconds of a deployment's launch (developer guide: 5 minutes).
-pub const SETTLE_MS_MAX: u64 = 300_000;
+/// How long the waiting stages of an operation may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Milliseconds from launch until every candidate must be healthy.
+    pub settle_ms: u64,
+    /// Milliseconds an instance that left the routes is given to answer what it has.
+    pub drain_ms: u64,
+}
 
-/// An instance that leaves the routes is given this many milliseconds to answer what it has: the longest request.
-pub const DRAIN_MS_MAX: u64 = 120_000;
-
-/// Milliseconds between SIGTERM and SIGKILL.
-pub const GRACE_MS: u64 = 30_000;
+impl Default for Patience {
+    /// Five minutes to become healthy (developer guide) and two to drain: the longest request.
+    fn default() -> Self {
+        Patience {
+            settle_ms: 300_000,
+            drain_ms: 120_000,
+        }
+    }
+}
 
 /// The kind of an operation (App Runner API, `OperationSummary.Type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +69,10 @@ impl OperationKind {
 
     /// Whether the operation starts instances of a candidate revision.
     pub fn deploys(self) -> bool {
-        !matches!(self, OperationKind::PauseService | OperationKind::DeleteService)
+        !matches!(
+            self,
+            OperationKind::PauseService | OperationKind::DeleteService
+        )
     }
 }
 
@@ -279,7 +292,7 @@ impl Operation {
     ///
     /// Failures before `Route` lead to `Discard`; from `Route` on the only way is forward, so a failed step there is
     /// tried again. A step that waits leaves the operation as it is, except that `Settle` and `Drain` end in time.
-    pub fn advance(&self, outcome: Outcome, now: Millis) -> Operation {
+    pub fn advance(&self, outcome: Outcome, patience: Patience, now: Millis) -> Operation {
         let mut next = self.clone();
         next.updated_at = now;
         let stage = match (self.stage, outcome) {
@@ -294,19 +307,26 @@ impl Operation {
             (Stage::Prepare, Outcome::Done) => Stage::Launch,
             (Stage::Launch, Outcome::Done) => Stage::Settle,
             (Stage::Settle, Outcome::Done) => Stage::Route,
-            (Stage::Settle, Outcome::Waiting) if now.since(self.stage_since) >= SETTLE_MS_MAX => {
+            (Stage::Settle, Outcome::Waiting)
+                if now.since(self.stage_since) >= patience.settle_ms =>
+            {
                 let message = format!(
                     "the application was not healthy within {} seconds of its start",
-                    SETTLE_MS_MAX / 1000
+                    patience.settle_ms / 1000
                 );
                 next.fail(Failure::new(FailureKind::HealthCheck, message))
             }
-            (Stage::Resolve | Stage::Prepare | Stage::Launch | Stage::Settle, Outcome::Failed(failure)) => {
-                next.fail(failure)
-            }
+            (
+                Stage::Resolve | Stage::Prepare | Stage::Launch | Stage::Settle,
+                Outcome::Failed(failure),
+            ) => next.fail(failure),
             (Stage::Route, Outcome::Done) => Stage::Drain,
             (Stage::Drain, Outcome::Done) => Stage::Retire,
-            (Stage::Drain, Outcome::Waiting) if now.since(self.stage_since) >= DRAIN_MS_MAX => Stage::Retire,
+            (Stage::Drain, Outcome::Waiting)
+                if now.since(self.stage_since) >= patience.drain_ms =>
+            {
+                Stage::Retire
+            }
             (Stage::Retire | Stage::Discard, Outcome::Done) => Stage::Finish,
             (Stage::Finish, Outcome::Done) => Stage::Done,
             (stage, _) => stage,
@@ -320,7 +340,10 @@ impl Operation {
 
     fn fail(&mut self, failure: Failure) -> Stage {
         self.failure = Some(failure);
-        if matches!(self.kind, OperationKind::UpdateService | OperationKind::StartDeployment) {
+        if matches!(
+            self.kind,
+            OperationKind::UpdateService | OperationKind::StartDeployment
+        ) {
             self.status = OperationStatus::RollbackInProgress;
         }
         Stage::Discard
@@ -331,15 +354,18 @@ impl Operation {
         let mut service = service.clone();
         service.updated_at = now;
         if let (true, Some(image)) = (self.kind.deploys(), &self.image) {
-            service.deployed =
-                Some(Deployed { revision: self.revision, config: self.config.clone(), image: image.clone() });
+            service.deployed = Some(Deployed {
+                revision: self.revision,
+                config: self.config.clone(),
+                image: image.clone(),
+            });
         }
         service
     }
 
     /// The ended operation and the service as it is then: what `Finish` stores in one transaction.
     pub fn conclude(&self, service: &Service, now: Millis) -> (Operation, Service) {
-        let mut operation = self.advance(Outcome::Done, now);
+        let mut operation = self.advance(Outcome::Done, Patience::default(), now);
         let mut service = service.clone();
         service.updated_at = now;
         operation.ended_at = Some(now);

@@ -83,22 +83,58 @@ pub struct InstanceSize {
 
 /// The sizes App Runner offers (developer guide, architecture: supported configurations).
 pub const SIZES: [InstanceSize; 11] = [
-    InstanceSize { cpu_units: 256, memory_mb: 512 },
-    InstanceSize { cpu_units: 256, memory_mb: 1024 },
-    InstanceSize { cpu_units: 512, memory_mb: 1024 },
-    InstanceSize { cpu_units: 1024, memory_mb: 2048 },
-    InstanceSize { cpu_units: 1024, memory_mb: 3072 },
-    InstanceSize { cpu_units: 1024, memory_mb: 4096 },
-    InstanceSize { cpu_units: 2048, memory_mb: 4096 },
-    InstanceSize { cpu_units: 2048, memory_mb: 6144 },
-    InstanceSize { cpu_units: 4096, memory_mb: 8192 },
-    InstanceSize { cpu_units: 4096, memory_mb: 10240 },
-    InstanceSize { cpu_units: 4096, memory_mb: 12288 },
+    InstanceSize {
+        cpu_units: 256,
+        memory_mb: 512,
+    },
+    InstanceSize {
+        cpu_units: 256,
+        memory_mb: 1024,
+    },
+    InstanceSize {
+        cpu_units: 512,
+        memory_mb: 1024,
+    },
+    InstanceSize {
+        cpu_units: 1024,
+        memory_mb: 2048,
+    },
+    InstanceSize {
+        cpu_units: 1024,
+        memory_mb: 3072,
+    },
+    InstanceSize {
+        cpu_units: 1024,
+        memory_mb: 4096,
+    },
+    InstanceSize {
+        cpu_units: 2048,
+        memory_mb: 4096,
+    },
+    InstanceSize {
+        cpu_units: 2048,
+        memory_mb: 6144,
+    },
+    InstanceSize {
+        cpu_units: 4096,
+        memory_mb: 8192,
+    },
+    InstanceSize {
+        cpu_units: 4096,
+        memory_mb: 10240,
+    },
+    InstanceSize {
+        cpu_units: 4096,
+        memory_mb: 12288,
+    },
 ];
 
 impl Default for InstanceSize {
     fn default() -> Self {
-        InstanceSize { cpu_units: 1024, memory_mb: 2048 }
+        InstanceSize {
+            cpu_units: 1024,
+            memory_mb: 2048,
+        }
     }
 }
 
@@ -235,7 +271,10 @@ const LABEL_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// Makes the ten-character label of a service's address from random bytes.
 pub fn label_from_random(bytes: [u8; 10]) -> String {
-    bytes.iter().map(|b| LABEL_ALPHABET[usize::from(b % 32)] as char).collect()
+    bytes
+        .iter()
+        .map(|b| LABEL_ALPHABET[usize::from(b % 32)] as char)
+        .collect()
 }
 
 #[cfg(test)]
@@ -245,9 +284,27 @@ mod tests {
     #[test]
     fn only_the_published_sizes_are_offered() {
         assert!(InstanceSize::default().is_offered());
-        assert!(InstanceSize { cpu_units: 256, memory_mb: 512 }.is_offered());
-        assert!(!InstanceSize { cpu_units: 256, memory_mb: 2048 }.is_offered());
-        assert!(!InstanceSize { cpu_units: 4096, memory_mb: 512 }.is_offered());
+        assert!(
+            InstanceSize {
+                cpu_units: 256,
+                memory_mb: 512
+            }
+            .is_offered()
+        );
+        assert!(
+            !InstanceSize {
+                cpu_units: 256,
+                memory_mb: 2048
+            }
+            .is_offered()
+        );
+        assert!(
+            !InstanceSize {
+                cpu_units: 4096,
+                memory_mb: 512
+            }
+            .is_offered()
+        );
     }
 
     #[test]
@@ -255,7 +312,11 @@ mod tests {
         for byte in 0..=255 {
             let label = label_from_random([byte; 10]);
             assert_eq!(label.len(), 10);
-            assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+            assert!(
+                label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            );
         }
     }
 }

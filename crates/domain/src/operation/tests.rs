@@ -3,6 +3,11 @@ use crate::service::{HealthCheck, ImageSource, InstanceSize, RepositoryType, Sca
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+const LIMITS: Patience = Patience {
+    settle_ms: 300,
+    drain_ms: 120,
+};
+
 fn config(tag: &str) -> ServiceConfig {
     ServiceConfig {
         image: ImageSource {
@@ -49,7 +54,11 @@ fn digest(n: u8) -> Digest {
 }
 
 fn new(kind: OperationKind, tag: &str) -> NewOperation {
-    let candidates = if kind.deploys() { vec![InstanceId::from_random([9; 16])] } else { Vec::new() };
+    let candidates = if kind.deploys() {
+        vec![InstanceId::from_random([9; 16])]
+    } else {
+        Vec::new()
+    };
     NewOperation {
         id: OperationId::from_random([2; 16]),
         kind,
@@ -61,27 +70,36 @@ fn new(kind: OperationKind, tag: &str) -> NewOperation {
 }
 
 /// Runs an operation to its end; `break_at` fails the first step of that stage.
-fn run(kind: OperationKind, tag: &str, service: &Service, break_at: Option<Stage>) -> (Operation, Service, Vec<Stage>) {
+fn run(
+    kind: OperationKind,
+    tag: &str,
+    service: &Service,
+    break_at: Option<Stage>,
+) -> (Operation, Service, Vec<Stage>) {
     let (mut operation, mut service) = Operation::begin(new(kind, tag), service, Millis(10));
     let mut stages = Vec::new();
     while let Some(step) = operation.step() {
         stages.push(operation.stage);
         if break_at == Some(operation.stage) {
-            operation = operation.advance(Outcome::Failed(Failure::new(FailureKind::Platform, "broken")), Millis(20));
+            operation = operation.advance(
+                Outcome::Failed(Failure::new(FailureKind::Platform, "broken")),
+                LIMITS,
+                Millis(20),
+            );
             continue;
         }
         operation = match step {
-            Step::ResolveImage => operation.advance(Outcome::Image(digest(7)), Millis(20)),
+            Step::ResolveImage => operation.advance(Outcome::Image(digest(7)), LIMITS, Millis(20)),
             Step::Route(_) => {
                 service = operation.take_over(&service, Millis(20));
-                operation.advance(Outcome::Done, Millis(20))
+                operation.advance(Outcome::Done, LIMITS, Millis(20))
             }
             Step::Finish => {
                 let (done, after) = operation.conclude(&service, Millis(30));
                 service = after;
                 done
             }
-            _ => operation.advance(Outcome::Done, Millis(20)),
+            _ => operation.advance(Outcome::Done, LIMITS, Millis(20)),
         };
     }
     (operation, service, stages)
@@ -91,7 +109,12 @@ fn run(kind: OperationKind, tag: &str, service: &Service, break_at: Option<Stage
 fn a_create_goes_through_every_stage_in_order() {
     use Stage::*;
     let (operation, service, stages) = run(OperationKind::CreateService, "v1", &service(), None);
-    assert_eq!(stages, [Resolve, Prepare, Launch, Settle, Route, Drain, Retire, Finish]);
+    assert_eq!(
+        stages,
+        [
+            Resolve, Prepare, Launch, Settle, Route, Drain, Retire, Finish
+        ]
+    );
     assert_eq!(operation.status, OperationStatus::Succeeded);
     assert_eq!(operation.ended_at, Some(Millis(30)));
     assert_eq!(service.status, ServiceStatus::Running);
@@ -102,7 +125,8 @@ fn a_create_goes_through_every_stage_in_order() {
 #[test]
 fn a_failed_create_is_create_failed_and_an_update_repairs_it() {
     for stage in [Stage::Resolve, Stage::Prepare, Stage::Launch, Stage::Settle] {
-        let (operation, failed, _) = run(OperationKind::CreateService, "v1", &service(), Some(stage));
+        let (operation, failed, _) =
+            run(OperationKind::CreateService, "v1", &service(), Some(stage));
         assert_eq!(operation.status, OperationStatus::Failed);
         assert_eq!(failed.status, ServiceStatus::CreateFailed);
         assert!(failed.deployed.is_none());
@@ -116,7 +140,8 @@ fn a_failed_create_is_create_failed_and_an_update_repairs_it() {
 fn a_failed_update_restores_the_configuration_that_runs() {
     let (_, running, _) = run(OperationKind::CreateService, "v1", &service(), None);
     for stage in [Stage::Resolve, Stage::Prepare, Stage::Launch, Stage::Settle] {
-        let (operation, after, stages) = run(OperationKind::UpdateService, "v3", &running, Some(stage));
+        let (operation, after, stages) =
+            run(OperationKind::UpdateService, "v3", &running, Some(stage));
         assert_eq!(operation.status, OperationStatus::RollbackSucceeded);
         assert!(stages.ends_with(&[stage, Stage::Discard, Stage::Finish]));
         assert_eq!(after.status, ServiceStatus::Running);
@@ -129,28 +154,64 @@ fn a_failed_update_restores_the_configuration_that_runs() {
 fn pause_resume_and_delete_end_where_they_should() {
     let (_, running, _) = run(OperationKind::CreateService, "v1", &service(), None);
     let (_, paused, stages) = run(OperationKind::PauseService, "v1", &running, None);
-    assert_eq!(stages, [Stage::Route, Stage::Drain, Stage::Retire, Stage::Finish]);
+    assert_eq!(
+        stages,
+        [Stage::Route, Stage::Drain, Stage::Retire, Stage::Finish]
+    );
     assert_eq!(paused.status, ServiceStatus::Paused);
     assert_eq!(paused.deployed, running.deployed);
-    let (operation, still, _) = run(OperationKind::ResumeService, "v1", &paused, Some(Stage::Settle));
-    assert_eq!((operation.status, still.status), (OperationStatus::Failed, ServiceStatus::Paused));
+    let (operation, still, _) = run(
+        OperationKind::ResumeService,
+        "v1",
+        &paused,
+        Some(Stage::Settle),
+    );
+    assert_eq!(
+        (operation.status, still.status),
+        (OperationStatus::Failed, ServiceStatus::Paused)
+    );
     let (_, resumed, _) = run(OperationKind::ResumeService, "v1", &paused, None);
     assert_eq!(resumed.status, ServiceStatus::Running);
     let (_, deleted, _) = run(OperationKind::DeleteService, "v1", &resumed, None);
-    assert_eq!((deleted.status, deleted.deleted_at), (ServiceStatus::Deleted, Some(Millis(30))));
+    assert_eq!(
+        (deleted.status, deleted.deleted_at),
+        (ServiceStatus::Deleted, Some(Millis(30)))
+    );
 }
 
 #[test]
 fn settling_and_draining_end_in_time() {
-    let (mut operation, _) = Operation::begin(new(OperationKind::UpdateService, "v2"), &service(), Millis(0));
+    let (mut operation, _) = Operation::begin(
+        new(OperationKind::UpdateService, "v2"),
+        &service(),
+        Millis(0),
+    );
     operation.stage = Stage::Settle;
-    assert_eq!(operation.advance(Outcome::Waiting, Millis(SETTLE_MS_MAX - 1)).stage, Stage::Settle);
-    let late = operation.advance(Outcome::Waiting, Millis(SETTLE_MS_MAX));
-    assert_eq!((late.stage, late.status), (Stage::Discard, OperationStatus::RollbackInProgress));
+    assert_eq!(
+        operation
+            .advance(Outcome::Waiting, LIMITS, Millis(LIMITS.settle_ms - 1))
+            .stage,
+        Stage::Settle
+    );
+    let late = operation.advance(Outcome::Waiting, LIMITS, Millis(LIMITS.settle_ms));
+    assert_eq!(
+        (late.stage, late.status),
+        (Stage::Discard, OperationStatus::RollbackInProgress)
+    );
     assert_eq!(late.failure.unwrap().kind, FailureKind::HealthCheck);
     operation.stage = Stage::Drain;
-    assert_eq!(operation.advance(Outcome::Waiting, Millis(DRAIN_MS_MAX - 1)).stage, Stage::Drain);
-    assert_eq!(operation.advance(Outcome::Waiting, Millis(DRAIN_MS_MAX)).stage, Stage::Retire);
+    assert_eq!(
+        operation
+            .advance(Outcome::Waiting, LIMITS, Millis(LIMITS.drain_ms - 1))
+            .stage,
+        Stage::Drain
+    );
+    assert_eq!(
+        operation
+            .advance(Outcome::Waiting, LIMITS, Millis(LIMITS.drain_ms))
+            .stage,
+        Stage::Retire
+    );
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -170,7 +231,7 @@ proptest! {
         let (mut operation, _) = Operation::begin(new(OperationKind::UpdateService, "v2"), &service(), Millis(0));
         let mut left: Vec<Stage> = Vec::new();
         for (tick, outcome) in outcomes.into_iter().enumerate() {
-            let next = operation.advance(outcome, Millis(tick as u64));
+            let next = operation.advance(outcome, LIMITS, Millis(tick as u64));
             if next.stage != operation.stage {
                 left.push(operation.stage);
                 prop_assert!(!left.contains(&next.stage));

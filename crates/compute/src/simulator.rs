@@ -1,0 +1,245 @@
+//! A deterministic backend: no processes, the same contract. Tests script what images and instances do.
+
+use crate::{
+    Compute, ComputeError, ComputeEvent, Exit, InstanceSpec, InstanceState, InstanceStatus,
+    OutputStream, Probe, ProbeAnswer,
+};
+use apron_domain::{Digest, InstanceId, Millis};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Events that wait for a reader before the oldest are refused; tests read them at once.
+const EVENTS_MAX: usize = 1024;
+
+/// What instances of an image do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Runs and is healthy.
+    Healthy,
+    /// Prints the line and exits with the code at once.
+    Crash {
+        /// Its exit code.
+        code: i32,
+        /// Its last line.
+        line: String,
+    },
+    /// Runs and fails every probe with this evidence.
+    Unhealthy(String),
+    /// Cannot be prepared, for this reason.
+    Unusable(String),
+}
+
+#[derive(Default)]
+struct World {
+    behaviours: BTreeMap<Digest, Behaviour>,
+    prepared: BTreeSet<Digest>,
+    instances: BTreeMap<InstanceId, (InstanceSpec, InstanceState)>,
+    created: u64,
+    reader: Option<mpsc::Sender<ComputeEvent>>,
+}
+
+/// The simulated backend. It outlives a simulated control plane, as real instances do.
+#[derive(Default)]
+pub struct Simulator {
+    world: Mutex<World>,
+}
+
+impl Simulator {
+    /// A backend where every image is healthy until told otherwise.
+    pub fn new() -> Simulator {
+        Simulator::default()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what instances of an image do from now on.
+    pub fn script(&self, image: &Digest, behaviour: Behaviour) {
+        self.world().behaviours.insert(image.clone(), behaviour);
+    }
+
+    /// Ends an instance from outside, as a crash of its application would.
+    pub fn kill(&self, id: &InstanceId, code: i32) {
+        self.end(
+            id,
+            Exit {
+                code: Some(code),
+                signal: None,
+                out_of_memory: false,
+                error: None,
+                at: Millis(0),
+            },
+        );
+    }
+
+    /// How many instances were ever started.
+    pub fn created(&self) -> u64 {
+        self.world().created
+    }
+
+    fn end(&self, id: &InstanceId, exit: Exit) {
+        let mut world = self.world();
+        let Some((_, state)) = world.instances.get_mut(id) else {
+            return;
+        };
+        if matches!(state, InstanceState::Exited(_)) {
+            return;
+        }
+        *state = InstanceState::Exited(exit.clone());
+        send(
+            &world,
+            ComputeEvent::Exited {
+                id: id.clone(),
+                exit,
+            },
+        );
+    }
+}
+
+fn send(world: &World, event: ComputeEvent) {
+    if let Some(reader) = &world.reader {
+        // A reader that went away is a control plane that ended; the next one lists.
+        let _ = reader.try_send(event);
+    }
+}
+
+#[async_trait]
+impl Compute for Simulator {
+    async fn prepare(&self, image: &Digest) -> Result<(), ComputeError> {
+        let mut world = self.world();
+        if let Some(Behaviour::Unusable(reason)) = world.behaviours.get(image) {
+            return Err(ComputeError::Image {
+                image: image.clone(),
+                reason: reason.clone(),
+            });
+        }
+        world.prepared.insert(image.clone());
+        Ok(())
+    }
+
+    async fn create(&self, spec: &InstanceSpec) -> Result<(), ComputeError> {
+        {
+            let mut world = self.world();
+            if world.instances.contains_key(&spec.id) {
+                return Ok(());
+            }
+            if !world.prepared.contains(&spec.image) {
+                let reason = "it was not prepared".to_owned();
+                return Err(ComputeError::Image {
+                    image: spec.image.clone(),
+                    reason,
+                });
+            }
+            world.created += 1;
+            world.instances.insert(
+                spec.id.clone(),
+                (spec.clone(), InstanceState::Running { since: Millis(0) }),
+            );
+            send(
+                &world,
+                ComputeEvent::Started {
+                    id: spec.id.clone(),
+                },
+            );
+        }
+        let behaviour = self.world().behaviours.get(&spec.image).cloned();
+        if let Some(Behaviour::Crash { code, line }) = behaviour {
+            let id = spec.id.clone();
+            send(
+                &self.world(),
+                ComputeEvent::Output {
+                    id,
+                    stream: OutputStream::Stderr,
+                    at: Millis(0),
+                    line,
+                },
+            );
+            self.kill(&spec.id, code);
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, id: &InstanceId, _grace: Duration) -> Result<(), ComputeError> {
+        self.end(
+            id,
+            Exit {
+                code: None,
+                signal: Some(15),
+                out_of_memory: false,
+                error: None,
+                at: Millis(0),
+            },
+        );
+        Ok(())
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), ComputeError> {
+        self.world().instances.remove(id);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<InstanceStatus>, ComputeError> {
+        let world = self.world();
+        let address = |index: usize, port: u16| {
+            let host = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + index as u32);
+            Some(SocketAddr::from((host, port)))
+        };
+        Ok(world
+            .instances
+            .iter()
+            .enumerate()
+            .map(|(index, (id, (spec, state)))| InstanceStatus {
+                id: id.clone(),
+                service: spec.service.clone(),
+                revision: spec.revision,
+                state: state.clone(),
+                address: address(index, spec.port),
+            })
+            .collect())
+    }
+
+    async fn probe(&self, id: &InstanceId, _probe: &Probe, _timeout: Duration) -> ProbeAnswer {
+        let world = self.world();
+        let no = |answered, detail: &str| ProbeAnswer {
+            healthy: false,
+            answered,
+            detail: detail.to_owned(),
+        };
+        match world.instances.get(id) {
+            None => no(false, "no such instance"),
+            Some((_, InstanceState::Exited(_))) => no(false, "connection refused"),
+            Some((spec, _)) => match world.behaviours.get(&spec.image) {
+                Some(Behaviour::Unhealthy(detail)) => no(true, detail),
+                _ => ProbeAnswer {
+                    healthy: true,
+                    answered: true,
+                    detail: "200".to_owned(),
+                },
+            },
+        }
+    }
+
+    fn subscribe(&self) -> mpsc::Receiver<ComputeEvent> {
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        self.world().reader = Some(sender);
+        receiver
+    }
+
+    async fn retain_images(&self, keep: &BTreeSet<Digest>) -> Result<(), ComputeError> {
+        let mut world = self.world();
+        let used: BTreeSet<Digest> = world
+            .instances
+            .values()
+            .map(|(spec, _)| spec.image.clone())
+            .collect();
+        world
+            .prepared
+            .retain(|image| keep.contains(image) || used.contains(image));
+        Ok(())
+    }
+}
