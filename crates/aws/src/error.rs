@@ -40,7 +40,14 @@ impl ApiError {
     }
 
     fn new(code: String, status: u16, message: String, common: bool) -> ApiError {
-        ApiError { code, status, message, receiver_fault: status >= 500, common, members: Map::new() }
+        ApiError {
+            code,
+            status,
+            message,
+            receiver_fault: status >= 500,
+            common,
+            members: Map::new(),
+        }
     }
 
     /// The same error with another HTTP status.
@@ -71,7 +78,8 @@ impl ApiError {
 
     /// A real AWS operation that this platform does not offer (yet), 400. Never answered with a pretended success.
     pub fn not_available(service: &str, operation: &str) -> ApiError {
-        let message = format!("{service} {operation} is not available in this installation of Apron");
+        let message =
+            format!("{service} {operation} is not available in this installation of Apron");
         ApiError::common("UnsupportedOperationException", 400, message)
     }
 
@@ -82,7 +90,8 @@ impl ApiError {
 
     /// The body is over the bound, 413.
     pub fn too_large(bytes_max: usize) -> ApiError {
-        let message = format!("Request body is larger than the {bytes_max} bytes that are accepted");
+        let message =
+            format!("Request body is larger than the {bytes_max} bytes that are accepted");
         ApiError::common("RequestEntityTooLarge", 413, message)
     }
 
@@ -166,7 +175,8 @@ impl ApiError {
 
     /// Something of ours failed and nothing more can be told, 500. Log the cause next to the request id.
     pub fn internal_failure() -> ApiError {
-        let message = "The request processing has failed because of an unknown error, exception or failure.";
+        let message =
+            "The request processing has failed because of an unknown error, exception or failure.";
         ApiError::common("InternalFailure", 500, message)
     }
 
