@@ -1,0 +1,139 @@
+//! Packages of the operating system: which are needed for what, and installing the missing ones.
+
+use crate::process::{self, say};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// A package and how its presence shows.
+pub struct Package {
+    /// Its name in Debian and Ubuntu.
+    pub name: &'static str,
+    /// A program it brings.
+    pub program: &'static str,
+    /// What it is for, for people.
+    pub purpose: &'static str,
+}
+
+const fn package(name: &'static str, program: &'static str, purpose: &'static str) -> Package {
+    Package {
+        name,
+        program,
+        purpose,
+    }
+}
+
+/// What the compiler needs for the C parts of the cryptography, database and compression crates.
+pub const BUILD: &[Package] = &[
+    package("gcc", "cc", "compiling the C parts of dependencies"),
+    package("make", "make", "compiling the C parts of dependencies"),
+    package("cmake", "cmake", "compiling the cryptography library"),
+];
+
+/// What Apron itself needs to run.
+pub const RUNTIME: &[Package] = &[package("nftables", "nft", "the firewall around instances")];
+
+/// What deploying the sample application needs.
+pub const SAMPLE: &[Package] = &[
+    package("skopeo", "skopeo", "pushing images"),
+    package(
+        "buildah",
+        "buildah",
+        "building the sample image from its Dockerfile",
+    ),
+    package("mmdebstrap", "mmdebstrap", "making the Python base image"),
+    package("curl", "curl", "asking the sample application"),
+];
+
+/// What the end-to-end tests need on top.
+pub const TESTS: &[Package] = &[
+    package("podman", "podman", "real client: podman"),
+    package("npm", "npm", "real client: AWS SDK for JavaScript"),
+    package("nodejs", "node", "real client: AWS SDK for JavaScript"),
+    package("e2fsprogs", "mkfs.ext4", "small disks that tests fill up"),
+    package("iproute2", "ip", "looking for left-over interfaces"),
+];
+
+/// What the benchmarks compare with.
+pub const PEERS: &[Package] = &[
+    package("crun", "crun", "peer: OCI runtime"),
+    package("runc", "runc", "peer: OCI runtime"),
+    package("umoci", "umoci", "peer: unpacking images"),
+];
+
+/// Installs the packages of `groups` whose programs are missing, and says which and why.
+pub fn install_missing(groups: &[&[Package]]) -> Result<()> {
+    let missing: Vec<&Package> = groups
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|package| !process::exists(package.program))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        say(format!("installing {} ({})", package.name, package.purpose));
+    }
+    if !process::exists("apt-get") {
+        let names: Vec<&str> = missing.iter().map(|package| package.program).collect();
+        bail!(
+            "these programs are missing and this machine has no apt-get to install them with: {}; install them with \
+             your package manager and run this again",
+            names.join(", ")
+        );
+    }
+    apt(&["update", "-qq"])
+        .context("the package lists could not be brought up to date; is the network reachable?")?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(missing.iter().map(|package| package.name));
+    apt(&arguments).context("packages could not be installed; the lines above say which")?;
+    let absent: Vec<&str> = missing
+        .iter()
+        .filter(|package| !process::exists(package.program))
+        .map(|package| package.program)
+        .collect();
+    if !absent.is_empty() {
+        bail!(
+            "still missing after installing their packages: {}",
+            absent.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Downloads a package without installing it and unpacks it into `dir`, for programs that only tests use and that
+/// would otherwise start a service on the machine.
+pub fn unpack_into(name: &str, dir: &std::path::Path) -> Result<()> {
+    let downloads = tempdir_in(dir)?;
+    let fetch = || {
+        process::capture(
+            Command::new("apt-get")
+                .args(["download", "-qq", name])
+                .current_dir(&downloads),
+        )
+    };
+    if fetch().is_err() {
+        apt(&["update", "-qq"])?;
+        fetch().with_context(|| format!("package {name} could not be downloaded"))?;
+    }
+    for entry in std::fs::read_dir(&downloads).context("the download directory disappeared")? {
+        let file = entry?.path();
+        process::capture(Command::new("dpkg-deb").arg("-x").arg(&file).arg(dir))?;
+    }
+    std::fs::remove_dir_all(&downloads)
+        .with_context(|| format!("could not remove {}", downloads.display()))
+}
+
+fn tempdir_in(dir: &std::path::Path) -> Result<std::path::PathBuf> {
+    let downloads = dir.join("download");
+    std::fs::create_dir_all(&downloads)
+        .with_context(|| format!("could not make {}", downloads.display()))?;
+    Ok(downloads)
+}
+
+fn apt(arguments: &[&str]) -> Result<String> {
+    process::capture(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(arguments),
+    )
+}

@@ -1,0 +1,120 @@
+//! Licences of everything that is linked in, and crates that must not be. `deny.toml` says the same to cargo-deny.
+
+use super::graph::Graph;
+
+/// Licences a permissively licensed program may contain.
+const ALLOWED: [&str; 15] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "MIT-0",
+    "BSD-1-Clause",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "0BSD",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "Unlicense",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
+];
+
+/// Crates that must not be in the graph, with the reason.
+const BANNED: [(&str, &str); 6] = [
+    ("ring", "one cryptography library is enough: aws-lc-rs"),
+    ("openssl", "TLS is rustls"),
+    ("openssl-sys", "TLS is rustls"),
+    ("native-tls", "TLS is rustls"),
+    ("serde_yaml", "archived"),
+    ("chrono", "the time crate is used"),
+];
+
+/// Complaints about licences.
+pub fn check(graph: &Graph) -> Vec<String> {
+    graph
+        .foreign()
+        .filter(|package| !package.license.as_deref().is_some_and(permits))
+        .map(|package| {
+            let licence = package.license.as_deref().unwrap_or("no licence");
+            format!(
+                "{} {}: {licence} is not among the allowed licences",
+                package.name, package.version
+            )
+        })
+        .collect()
+}
+
+/// Complaints about banned crates.
+pub fn check_banned(graph: &Graph) -> Vec<String> {
+    graph
+        .foreign()
+        .filter_map(|package| {
+            let (_, reason) = BANNED.iter().find(|(name, _)| *name == package.name)?;
+            Some(format!(
+                "{} {} is in the graph: {reason}",
+                package.name, package.version
+            ))
+        })
+        .collect()
+}
+
+/// Whether one may use something under this SPDX expression with allowed licences only. Nested expressions are read as
+/// `AND` of the parts in parentheses, which is how crates write them; an old `/` stands for `OR`.
+fn permits(expression: &str) -> bool {
+    if let Some(parts) = split(expression, " AND ") {
+        return parts.iter().all(|part| permits(part));
+    }
+    if let Some(parts) = split(expression, " OR ").or_else(|| split(expression, "/")) {
+        return parts.iter().any(|part| permits(part));
+    }
+    let plain = expression.trim();
+    match plain
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
+        Some(inner) => permits(inner),
+        None => ALLOWED.contains(&plain),
+    }
+}
+
+/// Splits at a separator that stands outside parentheses; nothing when it does not occur.
+fn split<'e>(expression: &'e str, separator: &str) -> Option<Vec<&'e str>> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start) = (0_usize, 0);
+    for (at, letter) in expression.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && at >= start && expression[at..].starts_with(separator) {
+            parts.push(&expression[start..at]);
+            start = at + separator.len();
+        }
+    }
+    parts.push(&expression[start..]);
+    (parts.len() > 1).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permits;
+
+    #[test]
+    fn expressions_are_understood() {
+        let check = |expression: &str, expect: bool| {
+            assert_eq!(permits(expression), expect, "{expression}")
+        };
+        check("MIT", true);
+        check("GPL-3.0-only", false);
+        check("MIT OR GPL-3.0-only", true);
+        check("MIT AND GPL-3.0-only", false);
+        check("MIT/Apache-2.0", true);
+        check("(MIT OR Apache-2.0) AND Unicode-3.0", true);
+        check("(MIT OR Apache-2.0) AND GPL-2.0-only", false);
+        check("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT", true);
+        check("MIT AND (GPL-2.0-only OR ISC)", true);
+    }
+}
