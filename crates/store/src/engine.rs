@@ -1,0 +1,120 @@
+//! The one place that knows the database engine's connections: one writer, several readers.
+//!
+//! A write transaction begins with `BEGIN IMMEDIATE` on the only writing connection, so writers queue in the process and never
+//! dead-lock on upgrading a lock. Readers see the last commit and never wait for the writer (write-ahead log).
+
+use crate::error::{StoreError, at};
+use crate::schema;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Name of the database file in its directory.
+const DATABASE_FILE: &str = "state.sqlite";
+/// Connections that read at the same time.
+const READERS_MAX: u32 = 4;
+/// How long the engine waits for a lock that another process holds.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a call waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Engine {
+    file: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// A write transaction; dropped without a commit it leaves no trace.
+pub(crate) type WriteTx = Transaction<'static, Sqlite>;
+
+impl Engine {
+    pub(crate) async fn open(dir: &Path) -> Result<Engine, StoreError> {
+        let doing = "open the state database";
+        let file = dir.join(DATABASE_FILE);
+        database_file_create(&file)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .busy_timeout(LOCK_WAIT)
+            .foreign_keys(true)
+            .synchronous(SqliteSynchronous::Full);
+        let writer = pool(1)
+            .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
+            .await
+            .map_err(at(doing))?;
+        schema::check(&writer).await?;
+        schema::migrate(&writer).await?;
+        let readers = pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "ON"));
+        Ok(Engine {
+            file,
+            writer,
+            readers,
+        })
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Begins a write transaction when the ones before are done.
+    pub(crate) async fn write(&self, doing: &'static str) -> Result<WriteTx, StoreError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(at(doing))
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(TURN_WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// Makes the directory, readable by its owner alone.
+pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| file_error("make the state directory", dir, &error))
+}
+
+/// Makes the file before the engine does, so that it and the files beside it are never readable by others.
+fn database_file_create(file: &Path) -> Result<(), StoreError> {
+    match std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(file_error("make the state database", file, &error)),
+    }
+}
+
+fn file_error(doing: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
+    let reason = format!("{}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { doing, reason },
+        ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { doing, reason },
+        _ => StoreError::Other { doing, reason },
+    }
+}

@@ -1,0 +1,29 @@
+//! Facts about this installation: small texts by name.
+
+use crate::Store;
+use crate::error::{StoreError, at};
+
+impl Store {
+    /// A fact; none when it was never put.
+    pub async fn fact_get(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM facts WHERE key = ?")
+            .bind(key)
+            .fetch_optional(self.engine().reader())
+            .await
+            .map_err(at("read a fact"))?;
+        Ok(row.map(|row| row.0))
+    }
+
+    /// Puts a fact, over an earlier one of that key.
+    pub async fn fact_put(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let doing = "store a fact";
+        let mut tx = self.engine().write(doing).await?;
+        sqlx::query("INSERT INTO facts (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+            .bind(key)
+            .bind(value)
+            .execute(&mut *tx)
+            .await
+            .map_err(at(doing))?;
+        tx.commit().await.map_err(at(doing))
+    }
+}

@@ -1,0 +1,211 @@
+//! Services.
+
+use crate::engine::WriteTx;
+use crate::error::{StoreError, at};
+use crate::operations;
+use crate::record::{RECORD_VERSION, Row, column, decode, decode_all, encode, variant};
+use crate::{PAGE_RECORDS_MAX, Store};
+use apron_domain::{Millis, Operation, Service, ServiceId, ServiceStatus};
+
+impl Store {
+    /// Stores a new service together with the operation that creates it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a service that is not deleted has the name.
+    pub async fn service_create(
+        &self,
+        service: &Service,
+        operation: &Operation,
+    ) -> Result<(), StoreError> {
+        let doing = "create the service";
+        let mut tx = self.engine().write(doing).await?;
+        insert(&mut tx, doing, service).await?;
+        operations::insert(&mut tx, doing, operation).await?;
+        tx.commit().await.map_err(at(doing))
+    }
+
+    /// One service, also a deleted one.
+    pub async fn service_get(&self, id: &ServiceId) -> Result<Option<Service>, StoreError> {
+        let doing = "read the service";
+        let row: Option<Row> = sqlx::query_as("SELECT version, record FROM services WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(self.engine().reader())
+            .await
+            .map_err(at(doing))?;
+        row.map(|row| decode(doing, &row)).transpose()
+    }
+
+    /// The service of that name that is not deleted.
+    pub async fn service_find(&self, name: &str) -> Result<Option<Service>, StoreError> {
+        let doing = "find the service";
+        let row: Option<Row> =
+            sqlx::query_as("SELECT version, record FROM services WHERE name = ? AND deleted = 0")
+                .bind(name)
+                .fetch_optional(self.engine().reader())
+                .await
+                .map_err(at(doing))?;
+        row.map(|row| decode(doing, &row)).transpose()
+    }
+
+    /// A page of the services that are not deleted, oldest first, behind `after` (creation time and id).
+    pub async fn services(
+        &self,
+        after: Option<&(Millis, ServiceId)>,
+        limit: u32,
+    ) -> Result<Vec<Service>, StoreError> {
+        let doing = "list services";
+        let (time, id) = after.map_or((-1, ""), |(time, id)| (column(*time), id.as_str()));
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT version, record FROM services WHERE deleted = 0 AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
+        )
+        .bind(time)
+        .bind(id)
+        .bind(limit.min(PAGE_RECORDS_MAX))
+        .fetch_all(self.engine().reader())
+        .await
+        .map_err(at(doing))?;
+        decode_all(doing, &rows)
+    }
+
+    /// Every service that is not deleted, oldest first.
+    pub async fn services_live(&self) -> Result<Vec<Service>, StoreError> {
+        let doing = "list services";
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT version, record FROM services WHERE deleted = 0 ORDER BY created_at, id",
+        )
+        .fetch_all(self.engine().reader())
+        .await
+        .map_err(at(doing))?;
+        decode_all(doing, &rows)
+    }
+
+    /// How many services are not deleted.
+    pub async fn services_count(&self) -> Result<u32, StoreError> {
+        let row: (u32,) = sqlx::query_as("SELECT count(*) FROM services WHERE deleted = 0")
+            .fetch_one(self.engine().reader())
+            .await
+            .map_err(at("count services"))?;
+        Ok(row.0)
+    }
+
+    /// Reads a service, changes it and stores it, with nothing in between. Returns it as stored.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it does not exist, [`StoreError::Conflict`] when the change gives it a name that is taken.
+    pub async fn service_update(
+        &self,
+        id: &ServiceId,
+        change: impl FnOnce(&mut Service) + Send,
+    ) -> Result<Service, StoreError> {
+        let doing = "change the service";
+        let mut tx = self.engine().write(doing).await?;
+        let service = change_in(&mut tx, doing, id, change).await?;
+        tx.commit().await.map_err(at(doing))?;
+        Ok(service)
+    }
+
+    /// Drops services deleted before that time, with their operations. One that still has instances is kept until they are gone.
+    pub async fn services_forget_deleted(&self, before: Millis) -> Result<u32, StoreError> {
+        let doing = "forget deleted services";
+        let mut tx = self.engine().write(doing).await?;
+        let done = sqlx::query(
+            "DELETE FROM services WHERE deleted = 1 AND deleted_at < ? \
+             AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.service = services.id)",
+        )
+        .bind(column(before))
+        .execute(&mut *tx)
+        .await
+        .map_err(at(doing))?;
+        tx.commit().await.map_err(at(doing))?;
+        Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
+    }
+}
+
+fn is_deleted(service: &Service) -> bool {
+    service.status == ServiceStatus::Deleted
+}
+
+async fn insert(
+    tx: &mut WriteTx,
+    doing: &'static str,
+    service: &Service,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO services (id, name, status, deleted, created_at, deleted_at, version, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(service.id.as_str())
+    .bind(&service.name)
+    .bind(variant(doing, &service.status)?)
+    .bind(is_deleted(service))
+    .bind(column(service.created_at))
+    .bind(service.deleted_at.map(column))
+    .bind(RECORD_VERSION)
+    .bind(encode(doing, service)?)
+    .execute(&mut **tx)
+    .await
+    .map_err(at(doing))?;
+    Ok(())
+}
+
+/// The service as the transaction sees it.
+pub(crate) async fn get_in(
+    tx: &mut WriteTx,
+    doing: &'static str,
+    id: &ServiceId,
+) -> Result<Service, StoreError> {
+    let row: Option<Row> = sqlx::query_as("SELECT version, record FROM services WHERE id = ?")
+        .bind(id.as_str())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(at(doing))?;
+    let row = row.ok_or_else(|| StoreError::missing(doing, format!("service {id}")))?;
+    decode(doing, &row)
+}
+
+/// Stores the service over its row.
+pub(crate) async fn put_in(
+    tx: &mut WriteTx,
+    doing: &'static str,
+    service: &Service,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE services SET name = ?, status = ?, deleted = ?, created_at = ?, deleted_at = ?, version = ?, record = ? WHERE id = ?",
+    )
+    .bind(&service.name)
+    .bind(variant(doing, &service.status)?)
+    .bind(is_deleted(service))
+    .bind(column(service.created_at))
+    .bind(service.deleted_at.map(column))
+    .bind(RECORD_VERSION)
+    .bind(encode(doing, service)?)
+    .bind(service.id.as_str())
+    .execute(&mut **tx)
+    .await
+    .map_err(at(doing))?;
+    match done.rows_affected() {
+        0 => Err(StoreError::missing(
+            doing,
+            format!("service {}", service.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads, changes and stores a service inside a transaction.
+pub(crate) async fn change_in(
+    tx: &mut WriteTx,
+    doing: &'static str,
+    id: &ServiceId,
+    change: impl FnOnce(&mut Service) + Send,
+) -> Result<Service, StoreError> {
+    let mut service = get_in(tx, doing, id).await?;
+    change(&mut service);
+    if service.id != *id {
+        return Err(StoreError::Invalid {
+            doing,
+            reason: "a service keeps its id".to_owned(),
+        });
+    }
+    put_in(tx, doing, &service).await?;
+    Ok(service)
+}
