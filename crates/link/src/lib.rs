@@ -5,4 +5,5 @@
 //! * [`frame`]: how a message stands on a Unix stream socket.
 
 pub mod frame;
+pub mod instance;
 pub mod proxy;

@@ -1,0 +1,118 @@
+//! Process 1 of the container.
+
+use super::{Descriptors, application, cgroup_view, mounts, root};
+use crate::failure::Stage;
+use crate::sys;
+use apron_link::instance::Plan;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags};
+use std::path::Path;
+
+/// Makes the container, starts the application and stays until it ends. Never returns.
+pub fn run(plan: &Plan, directory: &Path, descriptors: Descriptors) -> ! {
+    match start(plan, directory, &descriptors) {
+        Ok(application) => {
+            let Descriptors { status, .. } = descriptors;
+            sys::close_all_but(status.as_fd());
+            confine();
+            attend(application, &status)
+        }
+        Err(text) => {
+            let _ = rustix::io::write(&descriptors.report, text.as_bytes());
+            sys::exit_now(1)
+        }
+    }
+}
+
+fn start(plan: &Plan, directory: &Path, descriptors: &Descriptors) -> Result<Pid, String> {
+    end_with_the_shim(&descriptors.status)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::thread::move_into_link_name_space(
+        descriptors.network.as_fd(),
+        Some(LinkNameSpaceType::Network),
+    )
+    .stage("enter the network namespace")?;
+    for directory in &plan.cgroups {
+        std::fs::write(directory.join("cgroup.procs"), "0")
+            .stage(&format!("join the control group {}", directory.display()))?;
+    }
+    // The namespace shows the groups joined above as its root, so it comes after them.
+    new_cgroup_namespace()?;
+    root::enter(plan, directory, &descriptors.disk)?;
+    mounts::mount_all(plan.shm_bytes)?;
+    cgroup_view::mount(&plan.cgroup_view);
+    root::write_names(plan)?;
+    rustix::system::sethostname(plan.hostname.as_bytes()).stage("set the host name")?;
+    match sys::fork_into(0).stage("start a process for the application")? {
+        Some(application) => Ok(application),
+        None => application::run(plan, descriptors),
+    }
+}
+
+fn new_cgroup_namespace() -> Result<(), String> {
+    #[allow(unsafe_code)]
+    // SAFETY: the flag gives the only thread another view of control groups; no descriptor or memory is affected.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
+        .stage("make a control group namespace")
+}
+
+/// Asks the kernel to end this process, and with it the container, when the shim ends.
+fn end_with_the_shim(status: &OwnedFd) -> Result<(), String> {
+    let _ = rustix::thread::set_name(c"apron-init");
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .stage("bind to the shim's life")?;
+    // Not readable through /proc/1 from inside: the application must not find the shim's program or descriptors.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).stage("hide the init")?;
+    // The shim may have ended before the line above; it holds the other end of the status pipe.
+    let mut probe = [PollFd::new(status, PollFlags::OUT)];
+    poll(
+        &mut probe,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )
+    .stage("look for the shim")?;
+    if probe[0].revents().contains(PollFlags::ERR) {
+        return Err("the shim has ended".to_owned());
+    }
+    Ok(())
+}
+
+/// Leaves the init nothing but the right to signal the application.
+fn confine() {
+    let kill = CapabilitySet::KILL;
+    let none = CapabilitySet::empty();
+    let _ = rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kill,
+            permitted: kill,
+            inheritable: none,
+        },
+    );
+    let _ = rustix::thread::set_no_new_privs(true);
+}
+
+/// Forwards signals to the application and collects every process that ends, until the application does.
+fn attend(application: Pid, status: &OwnedFd) -> ! {
+    loop {
+        while let Ok(Some((pid, ended))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == application {
+                let code = ended.exit_status().unwrap_or(-1);
+                let signal = ended.terminating_signal().unwrap_or(-1);
+                let mut message = [0; 8];
+                message[..4].copy_from_slice(&code.to_ne_bytes());
+                message[4..].copy_from_slice(&signal.to_ne_bytes());
+                let _ = rustix::io::write(status, &message);
+                sys::exit_now(0)
+            }
+        }
+        match sys::next_signal() {
+            libc::SIGCHLD | -1 => {}
+            signal => sys::kill(application, signal),
+        }
+    }
+}

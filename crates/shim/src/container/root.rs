@@ -1,0 +1,133 @@
+//! The container's file system: layers under a bounded disk, entered so that nothing of the host remains.
+
+use crate::failure::{Stage, errno_text};
+use apron_link::instance::Plan;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use std::ffi::CString;
+use std::path::Path;
+
+/// Longest mount options the kernel takes, in bytes: a page, with its end.
+const MOUNT_OPTIONS_BYTES_MAX: usize = 4095;
+
+/// Mounts the root and makes it the only thing there is.
+pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<(), String> {
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .stage("keep mounts private")?;
+    let disk_at = directory.join("disk");
+    make_directory(&disk_at)?;
+    rustix::mount::move_mount(
+        disk,
+        "",
+        CWD,
+        &disk_at,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .stage("attach the disk")?;
+    for name in ["upper", "work"] {
+        make_directory(&disk_at.join(name))?;
+    }
+    let root = directory.join("rootfs");
+    make_directory(&root)?;
+    let options = overlay_options(plan, &disk_at)?;
+    // Layer names are relative to keep 127 of them within one page of options.
+    rustix::process::chdir(&plan.layers_directory).stage("enter the directory of layers")?;
+    // No device nodes: an image could bring one of the host's disk.
+    rustix::mount::mount(
+        "overlay",
+        &root,
+        "overlay",
+        MountFlags::NODEV,
+        options.as_c_str(),
+    )
+    .stage(&format!(
+        "mount the {} layers of the image",
+        plan.layers.len()
+    ))?;
+    pivot(&root)
+}
+
+/// Makes `root` the root directory and lets go of the old one.
+fn pivot(root: &Path) -> Result<(), String> {
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let old = rustix::fs::open("/", flags, Mode::empty()).stage("open the host's root")?;
+    rustix::process::chdir(root).stage("enter the new root")?;
+    rustix::process::pivot_root(".", ".").stage("change the root")?;
+    rustix::process::fchdir(&old).stage("go back to the old root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).stage("let go of the old root")?;
+    rustix::process::chdir("/").stage("enter the new root")
+}
+
+fn overlay_options(plan: &Plan, disk: &Path) -> Result<CString, String> {
+    // `volatile` skips synchronising a disk that nobody will ever mount again.
+    let options = format!(
+        "lowerdir={},upperdir={disk}/upper,workdir={disk}/work,volatile",
+        plan.layers.join(":"),
+        disk = disk.display()
+    );
+    if options.len() > MOUNT_OPTIONS_BYTES_MAX {
+        return Err(format!(
+            "the image's {} layers are more than one mount can take",
+            plan.layers.len()
+        ));
+    }
+    CString::new(options).map_err(|_| "a layer's name contains a zero byte".to_owned())
+}
+
+/// Makes a directory unless it is there.
+pub fn make_directory(path: &Path) -> Result<(), String> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(format!(
+            "make the directory {}: {}",
+            path.display(),
+            errno_text(errno)
+        )),
+    }
+}
+
+/// Writes the files that name the container and its resolvers. The root has been changed already, so a symbolic link
+/// of the image leads nowhere outside of it.
+pub fn write_names(plan: &Plan) -> Result<(), String> {
+    make_directory(Path::new("/etc"))?;
+    write_file("/etc/hosts", &plan.hosts)?;
+    write_file("/etc/resolv.conf", &plan.resolv_conf)?;
+    write_file("/etc/hostname", &format!("{}\n", plan.hostname))
+}
+
+fn write_file(path: &str, text: &str) -> Result<(), String> {
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(format!("replace {path}: {}", errno_text(errno))),
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).stage(&format!("make {path}"))?;
+    rustix::io::write(&file, text.as_bytes()).stage(&format!("write {path}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::tests::plan;
+
+    #[test]
+    fn as_many_layers_as_any_builder_makes_fit_into_one_mount() {
+        let mut plan = plan();
+        plan.layers = vec![format!("{}/fs", "0".repeat(24)); 127];
+        let directory = Path::new("/run/apron/instances/0123456789abcdef0123456789abcdef/disk");
+        assert!(overlay_options(&plan, directory).is_ok());
+        plan.layers = vec![format!("{}/fs", "0".repeat(24)); 160];
+        assert!(
+            overlay_options(&plan, directory)
+                .unwrap_err()
+                .contains("160 layers")
+        );
+    }
+}

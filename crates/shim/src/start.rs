@@ -1,0 +1,146 @@
+//! From the command line to a running container.
+
+use crate::container::{Descriptors, init};
+use crate::failure::Stage;
+use crate::supervise::{Container, Supervisor};
+use crate::sys;
+use apron_link::instance::{PID_FILE, PLAN_FILE, Plan, VERSION};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
+use rustix::pipe::PipeFlags;
+use rustix::process::PidfdFlags;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// Descriptors below this number are the standard streams.
+const FIRST_FREE_DESCRIPTOR: i32 = 3;
+
+/// The namespaces every container has of its own; the network's is prepared by the node, the control groups' is made
+/// after the container joined them.
+const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// Makes the container and what watches over it. In the container's own process this never returns.
+pub fn start(directory: &Path) -> Result<Supervisor, String> {
+    let [listener, network, disk] = take_descriptors()?;
+    // A session of its own: signals to the node's group do not reach it. Refused when it is a leader already.
+    let _ = rustix::process::setsid();
+    // The platform goes last when the machine runs out of memory.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(true).stage("prepare the socket")?;
+    std::fs::write(directory.join(PID_FILE), std::process::id().to_string())
+        .stage("write the process id")?;
+    let plan = read_plan(directory)?;
+    let (container, child_side) = pipes(network, disk)?;
+    sys::block_signals();
+    match sys::fork_into(NAMESPACES).stage("make the container's namespaces") {
+        Ok(Some(pid)) => {
+            drop(child_side);
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+                .stage("watch the container")?;
+            Supervisor::new(directory, &plan, listener, container.attach(pid, pidfd))
+        }
+        Ok(None) => {
+            drop((listener, container));
+            init::run(&plan, directory, child_side)
+        }
+        Err(text) => Supervisor::failed(directory, &plan, listener, text),
+    }
+}
+
+/// Moves what the node handed over out of the way of the standard streams.
+fn take_descriptors() -> Result<[OwnedFd; 3], String> {
+    let take = |stream: rustix::fd::BorrowedFd<'_>| {
+        rustix::io::fcntl_dupfd_cloexec(stream, FIRST_FREE_DESCRIPTOR).stage("take the descriptors")
+    };
+    let taken = [
+        take(rustix::stdio::stdin())?,
+        take(rustix::stdio::stdout())?,
+        take(rustix::stdio::stderr())?,
+    ];
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .stage("open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).stage("quiet standard input")?;
+    rustix::stdio::dup2_stdout(&null).stage("quiet standard output")?;
+    rustix::stdio::dup2_stderr(&null).stage("quiet standard error")?;
+    Ok(taken)
+}
+
+fn read_plan(directory: &Path) -> Result<Plan, String> {
+    let path = directory.join(PLAN_FILE);
+    let bytes = std::fs::read(&path).stage(&format!("read {}", path.display()))?;
+    let plan: Plan = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("read {}: {error}", path.display()))?;
+    if plan.version != VERSION {
+        return Err(format!(
+            "the plan has version {}, this shim reads version {VERSION}",
+            plan.version
+        ));
+    }
+    if plan.args.is_empty() {
+        return Err("the plan names no program".to_owned());
+    }
+    Ok(plan)
+}
+
+/// The shim's ends of a container's pipes.
+pub struct Pipes {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    report: OwnedFd,
+    status: OwnedFd,
+}
+
+impl Pipes {
+    fn attach(self, pid: rustix::process::Pid, pidfd: OwnedFd) -> Container {
+        let Pipes {
+            stdout,
+            stderr,
+            report,
+            status,
+        } = self;
+        Container {
+            pid,
+            pidfd,
+            stdout,
+            stderr,
+            report,
+            status,
+        }
+    }
+}
+
+fn pipes(network: OwnedFd, disk: OwnedFd) -> Result<(Pipes, Descriptors), String> {
+    let pipe = || -> Result<(OwnedFd, OwnedFd), String> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).stage("make a pipe")?;
+        // Only the reading side: the application expects writes that wait.
+        rustix::io::ioctl_fionbio(read.as_fd(), true).stage("prepare a pipe")?;
+        Ok((read, write))
+    };
+    let (stdout, child_stdout) = pipe()?;
+    let (stderr, child_stderr) = pipe()?;
+    let (report, child_report) = pipe()?;
+    let (status, child_status) = pipe()?;
+    for descriptor in [&network, &disk] {
+        rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC).stage("prepare a descriptor")?;
+    }
+    let descriptors = Descriptors {
+        network,
+        disk,
+        stdout: child_stdout,
+        stderr: child_stderr,
+        report: child_report,
+        status: child_status,
+    };
+    Ok((
+        Pipes {
+            stdout,
+            stderr,
+            report,
+            status,
+        },
+        descriptors,
+    ))
+}

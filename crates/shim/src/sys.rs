@@ -1,0 +1,125 @@
+//! System calls that have no safe wrapper. The process is single-threaded from its start to its end; that is what most
+//! of the reasons below rest on.
+#![allow(unsafe_code)]
+
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use std::ffi::CString;
+
+/// One instruction of a seccomp program.
+pub type Instruction = libc::sock_filter;
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Makes a child process in the new namespaces that `flags` names; the child is given `None`.
+pub fn fork_into(flags: libc::c_int) -> rustix::io::Result<Option<Pid>> {
+    // SAFETY: like fork: no CLONE_VM, so the child has its own copy of everything, and the only thread of the parent is
+    // the caller, so no lock can be held by somebody who does not exist in the child. Null stack and tid pointers are
+    // what the kernel takes for "as the parent".
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
+    match pid {
+        -1 => Err(last_errno()),
+        pid => Ok(Pid::from_raw(pid as i32)),
+    }
+}
+
+/// Ends the process without running any destructor.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no requirements.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces the process; returns only on failure.
+pub fn exec(path: &CString, args: &[CString], env: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: all pointers are to NUL-terminated strings that outlive the call; both arrays end in a null pointer.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    last_errno()
+}
+
+/// Installs a seccomp filter on the process; `no_new_privs` must be set.
+pub fn seccomp_install(program: &[Instruction]) -> rustix::io::Result<()> {
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program during the call and does not write to it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Blocks every signal, so that they wait for [`next_signal`], also in children.
+pub fn block_signals() {
+    // SAFETY: the set is initialised by sigfillset before it is read.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Undoes [`block_signals`] and every ignored signal, as a program expects to find them.
+pub fn reset_signals() {
+    // SAFETY: setting default dispositions touches no memory of ours; numbers that cannot be set are refused by the
+    // kernel without effect. The set is initialised by sigemptyset before it is read.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for a blocked signal and gives its number.
+pub fn next_signal() -> i32 {
+    // SAFETY: the set is initialised by sigfillset before it is read; a null info pointer is allowed.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigwaitinfo(&raw const set, std::ptr::null_mut())
+    }
+}
+
+/// Sends a signal given by number; for numbers that have no name.
+pub fn kill(pid: Pid, signal: i32) {
+    // SAFETY: kill has no memory requirements. That the process may be gone is fine.
+    unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) };
+}
+
+/// Closes every descriptor but the standard streams and `keep`.
+pub fn close_all_but(keep: BorrowedFd<'_>) {
+    let keep = keep.as_raw_fd() as u32;
+    for (first, last) in [
+        (3, keep.saturating_sub(1)),
+        (keep.saturating_add(1), u32::MAX),
+    ] {
+        if first <= last {
+            // SAFETY: only called by the container's init, which afterwards uses no descriptor but `keep` and never
+            // runs a destructor.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
