@@ -29,6 +29,9 @@ pub(crate) struct Engine {
     readers: SqlitePool,
 }
 
+/// Takes the write lock at once; a transaction that took it on its first write could dead-lock with another.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// A write transaction; dropped without a commit it leaves no trace.
 pub(crate) type WriteTx = Transaction<'static, Sqlite>;
 
@@ -36,7 +39,7 @@ impl Engine {
     pub(crate) async fn open(dir: &Path) -> Result<Engine, StoreError> {
         let doing = "open the state database";
         let file = dir.join(DATABASE_FILE);
-        database_file_create(&file)?;
+        database_file_prepare(&file)?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .busy_timeout(LOCK_WAIT)
@@ -65,11 +68,19 @@ impl Engine {
     }
 
     /// Begins a write transaction when the ones before are done.
+    ///
+    /// When a disk is full SQLite itself rolls back, the client's own rollback then fails, and the client goes on counting an open
+    /// transaction on that connection for ever. Such a connection is thrown away.
     pub(crate) async fn write(&self, doing: &'static str) -> Result<WriteTx, StoreError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(at(doing))
+        match self.writer.begin_with(BEGIN).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = self.writer.acquire().await.map_err(at(doing))?;
+                tracing::warn!("replacing the writing connection after a failed rollback");
+                stuck.close().await.map_err(at(doing))?;
+                self.writer.begin_with(BEGIN).await.map_err(at(doing))
+            }
+            begun => begun.map_err(at(doing)),
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -96,18 +107,16 @@ pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
         .map_err(|error| file_error("make the state directory", dir, &error))
 }
 
-/// Makes the file before the engine does, so that it and the files beside it are never readable by others.
-fn database_file_create(file: &Path) -> Result<(), StoreError> {
-    match std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
+/// Makes the file before the engine does, so that it and the files beside it are never readable by others; tries to open it for
+/// writing, because the engine's own words for a read-only disk do not say so.
+fn database_file_prepare(file: &Path) -> Result<(), StoreError> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
         .mode(0o600)
         .open(file)
-    {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(file_error("make the state database", file, &error)),
-    }
+        .map(|_| ())
+        .map_err(|error| file_error("open the state database", file, &error))
 }
 
 fn file_error(doing: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
