@@ -79,11 +79,7 @@ mod tests {
         ] {
             assert_eq!(parse_basic(text), None, "{text}");
         }
-        assert_eq!(
-            parse_imf("Mon, 30 Aug 2015 12:36:00 GMT"),
-            None,
-            "it was a Sunday"
-        );
+        assert_eq!(parse_imf("Sun, 30 Aug 2015 12:36:00 CET"), None);
         assert_eq!(format_basic(u64::MAX), "99991231T235959Z");
     }
 }
