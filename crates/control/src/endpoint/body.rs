@@ -1,0 +1,49 @@
+//! Reading a body that somebody else sends: bounded in bytes and in time.
+
+use super::BODY_BYTES_MAX;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::fmt::Display;
+use std::time::Duration;
+
+/// Time a client has to send a whole body.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// More than [`BODY_BYTES_MAX`].
+    #[error("the body is larger than {BODY_BYTES_MAX} bytes")]
+    TooLarge,
+    /// It ended early or its framing is wrong.
+    #[error("the body of the request broke off: {0}")]
+    Broken(String),
+    /// It took longer than [`BODY_TIME_MAX`].
+    #[error("the body of the request did not arrive within {} seconds", BODY_TIME_MAX.as_secs())]
+    TooSlow,
+}
+
+/// Reads the whole body. One that announces more than the bound is refused unread.
+pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, BodyError>
+where
+    B: hyper::body::Body,
+    B::Error: Display,
+{
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let body =
+        body.map_err(|error| Box::<dyn std::error::Error + Send + Sync>::from(error.to_string()));
+    let read = Limited::new(Box::pin(body), BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_TIME_MAX, read).await {
+        Err(_) => Err(BodyError::TooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(error)) => Err(BodyError::Broken(error.to_string())),
+    }
+}
