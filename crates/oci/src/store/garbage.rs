@@ -30,6 +30,13 @@ impl ContentStore {
     }
 }
 
+impl ContentStore {
+    /// The names of all repositories that have any content, sorted.
+    pub async fn repositories(&self) -> Result<Vec<String>, OciError> {
+        self.run(|disk| disk.repository_names()).await
+    }
+}
+
 /// Ends the noting of relied-on content, however the collection ends.
 struct Noting<'a>(&'a Disk);
 
