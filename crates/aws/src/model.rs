@@ -279,3 +279,11 @@ pub fn logs() -> &'static Model {
 pub fn sts() -> &'static Model {
     &STS
 }
+
+static APRON: LazyLock<Model> =
+    LazyLock::new(|| Model::parse(include_str!("../models/apron.json")));
+
+/// The platform's own operations, for what the AWS APIs cannot say.
+pub fn apron() -> &'static Model {
+    &APRON
+}

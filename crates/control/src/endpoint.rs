@@ -27,6 +27,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use route::Route;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -82,6 +83,16 @@ pub struct Call {
     pub request_id: String,
     /// When the request came.
     pub now: Millis,
+}
+
+impl Call {
+    /// The input as the handler's own type, which names the members it uses.
+    ///
+    /// # Errors
+    /// The type and the model disagree, which is a fault of ours and logged as such.
+    pub fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        T::deserialize(&self.input).map_err(|cause| internal(self, "read the input", &cause))
+    }
 }
 
 /// The operations of one AWS service.

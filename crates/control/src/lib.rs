@@ -1,1 +1,31 @@
-//! .
+//! The application: one module per AWS service's operations, and the machinery behind them.
+//!
+//! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`logs`], [`sts`], [`operator`] answer them.
+//! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps, [`auto_deploy`] reacts,
+//!   [`housekeeping`] tidies.
+//! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`images`] finds images,
+//!   [`chronicle`] writes the services' logs, [`certificates`] signs, [`listener`] accepts.
+
+pub mod apprunner;
+pub mod auto_deploy;
+pub mod certificates;
+pub mod chronicle;
+pub mod clock;
+pub mod dataplane;
+pub mod endpoint;
+pub mod engine;
+pub mod executor;
+pub mod fleet;
+pub mod housekeeping;
+pub mod images;
+pub mod listener;
+pub mod operations;
+pub mod operator;
+pub mod platform;
+pub mod prober;
+pub mod routes;
+pub mod settings;
+pub mod steady;
+pub mod sts;
+
+pub use settings::Settings;

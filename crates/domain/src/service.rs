@@ -266,6 +266,9 @@ pub struct Service {
     pub deleted_at: Option<Millis>,
 }
 
+/// Tags a resource may have (the limit AWS has everywhere).
+pub const TAGS_MAX: usize = 50;
+
 /// The alphabet of a service's address label.
 const LABEL_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 

@@ -1,0 +1,106 @@
+//! The App Runner API. One file per resource or group of operations; this one finds the operation.
+
+mod arn;
+mod config;
+mod output;
+mod page;
+mod scaling;
+mod service_create;
+mod service_lifecycle;
+mod service_read;
+mod service_update;
+mod tags;
+
+pub use scaling::INSTALLED_AT;
+
+use crate::endpoint::{ApiService, Call};
+use crate::engine::Engine;
+use crate::operations::Operations;
+use apron_aws::{ApiError, Model};
+use apron_store::StoreError;
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The service behind the `AppRunner` target.
+pub struct AppRunner {
+    engine: Arc<Engine>,
+    operations: Arc<Operations>,
+}
+
+impl AppRunner {
+    /// The API over this engine.
+    pub fn new(engine: Arc<Engine>, operations: Arc<Operations>) -> AppRunner {
+        AppRunner { engine, operations }
+    }
+}
+
+#[async_trait]
+impl ApiService for AppRunner {
+    fn model(&self) -> &'static Model {
+        apron_aws::model::apprunner()
+    }
+
+    async fn call(&self, call: Call) -> Result<Value, ApiError> {
+        let input = call.input;
+        match call.operation.as_str() {
+            "CreateService" => output(self.service_create(read(input)?).await?),
+            "DescribeService" => output(self.service_describe(read(input)?).await?),
+            "ListServices" => output(self.service_list(read(input)?).await?),
+            "UpdateService" => output(self.service_update(read(input)?).await?),
+            "DeleteService" => output(self.service_delete(read(input)?).await?),
+            "PauseService" => output(self.service_pause(read(input)?).await?),
+            "ResumeService" => output(self.service_resume(read(input)?).await?),
+            "StartDeployment" => output(self.deployment_start(read(input)?).await?),
+            "ListOperations" => output(self.operation_list(read(input)?).await?),
+            "ListTagsForResource" => output(self.tag_list(read(input)?).await?),
+            "TagResource" => output(self.tag_add(read(input)?).await?),
+            "UntagResource" => output(self.tag_remove(read(input)?).await?),
+            "DescribeAutoScalingConfiguration" => output(self.scaling_describe(read(input)?).await?),
+            "ListAutoScalingConfigurations" => output(self.scaling_list(read(input)?).await?),
+            other => Err(ApiError::not_available("App Runner", other)),
+        }
+    }
+}
+
+/// Reads a validated input. What is left to fail is a difference between the table and the handler's struct.
+fn read<T: DeserializeOwned>(input: Value) -> Result<T, ApiError> {
+    serde_json::from_value(input).map_err(|error| ApiError::serialization(error.to_string()))
+}
+
+fn output<T: Serialize>(answer: T) -> Result<Value, ApiError> {
+    serde_json::to_value(answer).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written");
+        internal()
+    })
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::client("InvalidRequestException", message)
+}
+
+fn invalid_state(message: impl Into<String>) -> ApiError {
+    ApiError::client("InvalidStateException", message)
+}
+
+fn not_found(message: impl Into<String>) -> ApiError {
+    ApiError::client("ResourceNotFoundException", message)
+}
+
+fn internal() -> ApiError {
+    ApiError::server("InternalServiceErrorException", "An internal error occurred. See the platform's log.")
+}
+
+/// What a caller sees of a failure of the store; the cause goes to the log.
+fn store_failed(error: StoreError) -> ApiError {
+    tracing::error!(%error, "stored state cannot be used");
+    match error {
+        StoreError::Full { .. } => ApiError::server(
+            "InternalServiceErrorException",
+            "The disk that holds the platform's state is full; nothing was changed.",
+        ),
+        _ => internal(),
+    }
+}

@@ -1,0 +1,61 @@
+//! `CreateService`.
+
+use super::config::Configuration;
+use super::output::ServiceAnswer;
+use super::tags::{Tag, checked};
+use super::{AppRunner, invalid, store_failed};
+use crate::clock::random;
+use apron_aws::ApiError;
+use apron_domain::service::label_from_random;
+use apron_domain::{Service, ServiceId, ServiceStatus};
+use apron_store::StoreError;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateService {
+    service_name: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
+    #[serde(flatten)]
+    configuration: Configuration,
+}
+
+impl AppRunner {
+    pub(super) async fn service_create(&self, input: CreateService) -> Result<ServiceAnswer, ApiError> {
+        let settings = &self.engine.settings;
+        let config = input.configuration.create(settings)?;
+        let tags = checked(input.tags, Default::default())?;
+        let count = self.engine.store.services_count().await.map_err(store_failed)?;
+        if count >= settings.services_max {
+            return Err(ApiError::client(
+                "ServiceQuotaExceededException",
+                format!("The limit of {} services is reached. Delete a service first.", settings.services_max),
+            ));
+        }
+        let chance = self.engine.chance.as_ref();
+        let now = self.engine.clock.now();
+        let service = Service {
+            id: ServiceId::from_random(random(chance)),
+            name: input.service_name,
+            label: label_from_random(random(chance)),
+            status: ServiceStatus::OperationInProgress,
+            config: config.clone(),
+            deployed: None,
+            last_revision: 0,
+            push_pending: false,
+            tags,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        };
+        let name = service.name.clone();
+        match self.operations.create(service, config).await {
+            Ok((operation, service)) => Ok(self.answer(&service, Some(&operation))),
+            Err(StoreError::Conflict { .. }) => {
+                Err(invalid(format!("Service with the provided name already exists: {name}.")))
+            }
+            Err(error) => Err(store_failed(error)),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `DescribeService`, `ListServices`, `ListOperations`.
+
+use super::service_lifecycle::ByArn;
+use super::output::ServiceAnswer;
+use super::{AppRunner, page, store_failed};
+use apron_aws::ApiError;
+use apron_domain::{OperationId, ServiceId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Entries on a page when the caller does not say (the API's own maximum for both lists is 20).
+const PAGE_ENTRIES: u32 = 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct List {
+    next_token: Option<String>,
+    max_results: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListOperations {
+    service_arn: String,
+    #[serde(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ServiceList {
+    service_summary_list: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OperationList {
+    operation_summary_list: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+impl List {
+    fn entries(&self) -> usize {
+        self.max_results.unwrap_or(PAGE_ENTRIES) as usize
+    }
+}
+
+impl AppRunner {
+    pub(super) async fn service_describe(&self, input: ByArn) -> Result<ServiceAnswer, ApiError> {
+        let service = self.service_by_arn(&input.service_arn).await?;
+        Ok(self.answer(&service, None))
+    }
+
+    pub(super) async fn service_list(&self, input: List) -> Result<ServiceList, ApiError> {
+        let after = match &input.next_token {
+            Some(token) => {
+                let (at, id) = page::place(token)?;
+                let id = ServiceId::parse(&id).map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                Some((at, id))
+            }
+            None => None,
+        };
+        let wanted = input.entries();
+        let mut found =
+            self.engine.store.services(after.as_ref(), wanted as u32 + 1).await.map_err(store_failed)?;
+        let more = found.len() > wanted;
+        found.truncate(wanted);
+        let last = found.last().filter(|_| more);
+        Ok(ServiceList {
+            next_token: last.map(|s| page::token(s.created_at, s.id.as_str())),
+            service_summary_list: found.iter().map(|s| self.service_summary(s)).collect(),
+        })
+    }
+
+    pub(super) async fn operation_list(&self, input: ListOperations) -> Result<OperationList, ApiError> {
+        let service = self.service_by_arn(&input.service_arn).await?;
+        let after = match &input.list.next_token {
+            Some(token) => {
+                let (at, id) = page::place(token)?;
+                let id = OperationId::parse(&id).map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                Some((at, id))
+            }
+            None => None,
+        };
+        let wanted = input.list.entries();
+        let found = self.engine.store.operations(&service.id, after.as_ref(), wanted as u32 + 1).await;
+        let mut found = found.map_err(store_failed)?;
+        let more = found.len() > wanted;
+        found.truncate(wanted);
+        let last = found.last().filter(|_| more);
+        Ok(OperationList {
+            next_token: last.map(|o| page::token(o.started_at, o.id.as_str())),
+            operation_summary_list: found.iter().map(|o| self.operation_output(o, &service)).collect(),
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The parts that operations and reconcilers work with, introduced to each other once.
+
+use crate::chronicle::Chronicle;
+use crate::clock::{Chance, Clock};
+use crate::fleet::Fleet;
+use crate::images::Images;
+use crate::routes::Routes;
+use crate::settings::Settings;
+use apron_compute::{Compute, InstanceSpec};
+use apron_domain::{Digest, InstanceId, Operation, Service, ServiceConfig, ServiceId};
+use apron_store::Store;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// A place between two effects of an operation, where a test may end the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The step is known and nothing of it has been done.
+    BeforeStep,
+    /// The step has its effect and nothing of that is written down.
+    AfterStep,
+}
+
+/// Told of every [`Point`]. In production it does nothing; the harness of the operations' tests stops there for ever.
+#[async_trait]
+pub trait Checkpoints: Send + Sync {
+    /// The operation has come to this point.
+    async fn reached(&self, operation: &Operation, point: Point);
+}
+
+/// No checkpoints.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+#[async_trait]
+impl Checkpoints for Unwatched {
+    async fn reached(&self, _operation: &Operation, _point: Point) {}
+}
+
+/// The parts.
+pub struct Engine {
+    /// The operator's settings.
+    pub settings: Arc<Settings>,
+    /// Durable state.
+    pub store: Store,
+    /// Image content.
+    pub images: Images,
+    /// The backend.
+    pub compute: Arc<dyn Compute>,
+    /// The backend's present view.
+    pub fleet: Arc<Fleet>,
+    /// The route table.
+    pub routes: Routes,
+    /// The services' log streams.
+    pub chronicle: Arc<Chronicle>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub chance: Arc<dyn Chance>,
+    /// Order between the operation and the reconciler of one service.
+    pub locks: Locks,
+    /// Where tests stop operations.
+    pub checkpoints: Arc<dyn Checkpoints>,
+}
+
+/// One lock per service, held while its set of active instances is changed.
+#[derive(Default)]
+pub struct Locks {
+    locks: Mutex<BTreeMap<ServiceId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Locks {
+    /// Waits for the service's lock; it is held as long as the guard lives.
+    pub async fn hold(&self, service: &ServiceId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            match locks.get(service).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    let lock = Arc::new(tokio::sync::Mutex::new(()));
+                    locks.insert(service.clone(), Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+}
+
+impl Engine {
+    /// What the backend needs to start an instance of a service.
+    pub fn instance_spec(
+        &self,
+        service: &Service,
+        id: &InstanceId,
+        revision: u32,
+        config: &ServiceConfig,
+        image: &Digest,
+    ) -> InstanceSpec {
+        InstanceSpec {
+            id: id.clone(),
+            service: service.id.clone(),
+            service_name: service.name.clone(),
+            revision,
+            image: image.clone(),
+            start_command: config.image.start_command.clone(),
+            env: config.image.environment.clone(),
+            port: config.image.port,
+            cpu_millis: config.size.cpu_units * 1000 / 1024,
+            memory_bytes: u64::from(config.size.memory_mb) << 20,
+            pids_max: self.settings.instance_pids_max,
+            disk_bytes: self.settings.instance_disk_bytes,
+        }
+    }
+
+    /// Ends instances with the grace that applications are given and removes every trace, also from the store.
+    pub async fn put_away(&self, ids: &[InstanceId]) -> Result<(), apron_compute::ComputeError> {
+        let each = ids.iter().map(|id| async move {
+            self.compute.stop(id, self.settings.stop_grace).await?;
+            self.compute.remove(id).await?;
+            self.fleet.forget(id);
+            self.store.instance_delete(id).await.map_err(|e| {
+                apron_compute::ComputeError::Failed(format!("instance {id} cannot be forgotten: {e}"))
+            })
+        });
+        futures_util::future::try_join_all(each).await.map(|_| ())
+    }
+}

@@ -1,0 +1,67 @@
+//! Waiting until every candidate of a deployment is healthy.
+
+use super::{StepError, evidence};
+use crate::engine::Engine;
+use crate::prober;
+use apron_domain::operation::Outcome;
+use apron_domain::trial::{Trial, Verdict};
+use apron_domain::{InstanceId, Operation};
+use std::time::Duration;
+
+/// Longest time between two looks at the candidates: an application that ends is noticed by its event sooner.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Probes the candidates until all are healthy, one has failed, or the time for it is over. The trials live in memory
+/// only: after a restart they begin again, which at worst probes once more.
+pub async fn settle(engine: &Engine, operation: &Operation, candidates: &[InstanceId]) -> Result<Outcome, StepError> {
+    engine.fleet.refresh().await?;
+    let trials = candidates.iter().map(|id| stand_trial(engine, operation, id));
+    let outcomes = futures_util::future::join_all(trials).await;
+    let worst = outcomes.into_iter().max_by_key(|outcome| match outcome {
+        Outcome::Failed(_) => 2,
+        Outcome::Waiting => 1,
+        _ => 0,
+    });
+    Ok(worst.unwrap_or(Outcome::Done))
+}
+
+async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) -> Outcome {
+    let check = &operation.config.health;
+    let mut trial = Trial::default();
+    loop {
+        if let Some(exit) = evidence::exit(engine, id) {
+            settle_output().await;
+            return Outcome::Failed(evidence::ended(engine, id, &exit));
+        }
+        let now = engine.clock.now();
+        if now.since(operation.stage_since) >= engine.settings.patience.settle_ms {
+            return overdue(engine, operation, id, &trial);
+        }
+        match trial.verdict(check, now) {
+            Verdict::Healthy => return Outcome::Done,
+            Verdict::Unhealthy => return Outcome::Failed(evidence::unhealthy(engine, id, &trial.detail)),
+            Verdict::ProbeAt(at) if at > now => {
+                engine.fleet.changed(Duration::from_millis(at.since(now)).min(LOOK_EVERY)).await;
+            }
+            Verdict::ProbeAt(_) => {
+                let answer = prober::probe(engine, id, check).await;
+                trial = trial.probed(answer.healthy, answer.answered, answer.detail, engine.clock.now());
+            }
+        }
+    }
+}
+
+/// Output that the application wrote just before its end is read a moment after the end itself.
+async fn settle_output() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn overdue(engine: &Engine, operation: &Operation, id: &InstanceId, trial: &Trial) -> Outcome {
+    let seconds = engine.settings.patience.settle_ms / 1000;
+    let detail = match trial.detail.is_empty() {
+        true => format!("not healthy within {seconds} seconds"),
+        false => format!("{}; not healthy within {seconds} seconds of the start", trial.detail),
+    };
+    tracing::info!(operation = %operation.id, instance = %id, %detail, "candidate is overdue");
+    Outcome::Failed(evidence::unhealthy(engine, id, &detail))
+}

@@ -1,0 +1,213 @@
+//! What is known of the instances right now: the backend's view, their last words, their pulse.
+//!
+//! Nothing here is stored: after a restart the backend is asked again.
+
+use crate::chronicle::Chronicle;
+use crate::clock::Clock;
+use apron_compute::{Compute, ComputeError, ComputeEvent, Exit, InstanceState, InstanceStatus};
+use apron_domain::steady::{Observation, Pulse};
+use apron_domain::{InstanceId, Millis, ServiceId};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Lines of output kept per instance as evidence.
+const TAIL_LINES_MAX: usize = 20;
+
+/// Longest line kept as evidence, in characters.
+const TAIL_LINE_CHARS_MAX: usize = 500;
+
+/// Events taken from the backend at once.
+const BATCH_MAX: usize = 512;
+
+/// How often the backend's view is read without a reason.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct State {
+    statuses: BTreeMap<InstanceId, InstanceStatus>,
+    pulses: BTreeMap<InstanceId, (Pulse, Millis)>,
+    tails: BTreeMap<InstanceId, VecDeque<String>>,
+    /// Services of instances that were asked for, before the backend lists them.
+    expected: BTreeMap<InstanceId, ServiceId>,
+}
+
+/// The live view of all instances.
+pub struct Fleet {
+    compute: Arc<dyn Compute>,
+    chronicle: Arc<Chronicle>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Fleet {
+    /// A view of this backend; `chronicle` gets what instances print.
+    pub fn new(compute: Arc<dyn Compute>, chronicle: Arc<Chronicle>, clock: Arc<dyn Clock>) -> Arc<Fleet> {
+        Arc::new(Fleet { compute, chronicle, clock, state: Mutex::default(), changed: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the backend's events for ever.
+    pub async fn follow(self: Arc<Fleet>) {
+        let mut events = self.compute.subscribe();
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let received = tokio::time::timeout(REFRESH_EVERY, events.recv_many(&mut batch, BATCH_MAX)).await;
+            if received == Ok(0) {
+                tracing::error!("the compute backend ended its events");
+                return;
+            }
+            let lives = batch.iter().any(|e| !matches!(e, ComputeEvent::Output { .. }));
+            self.take_in(std::mem::take(&mut batch)).await;
+            if lives || received.is_err() {
+                self.refresh_or_log().await;
+            }
+        }
+    }
+
+    async fn refresh_or_log(&self) {
+        if let Err(error) = self.refresh().await {
+            tracing::error!(%error, "the compute backend cannot list its instances");
+        }
+    }
+
+    /// Reads the backend's view anew.
+    pub async fn refresh(&self) -> Result<(), ComputeError> {
+        let list = self.compute.list().await?;
+        {
+            let mut state = self.state();
+            state.statuses = list.into_iter().map(|status| (status.id.clone(), status)).collect();
+            let State { statuses, pulses, tails, expected } = &mut *state;
+            let is_known = |id: &InstanceId| statuses.contains_key(id) || expected.contains_key(id);
+            pulses.retain(|id, _| is_known(id));
+            tails.retain(|id, _| is_known(id));
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn take_in(&self, events: Vec<ComputeEvent>) {
+        let mut lines: BTreeMap<InstanceId, Vec<(Millis, String)>> = BTreeMap::new();
+        for event in events {
+            match event {
+                ComputeEvent::Output { id, at, line, .. } => {
+                    self.keep_tail(&id, &line);
+                    lines.entry(id).or_default().push((at, line));
+                }
+                ComputeEvent::Started { id } => tracing::info!(instance = %id, "instance started"),
+                ComputeEvent::Exited { id, exit } => {
+                    tracing::info!(instance = %id, how = %describe(&exit), "instance ended");
+                }
+            }
+        }
+        for (id, lines) in lines {
+            let service = self.owner(&id);
+            self.chronicle.output(service.as_ref(), &id, lines).await;
+        }
+    }
+
+    fn owner(&self, id: &InstanceId) -> Option<ServiceId> {
+        let state = self.state();
+        state.statuses.get(id).map(|s| &s.service).or_else(|| state.expected.get(id)).cloned()
+    }
+
+    /// Says that an instance is about to be asked for, so that what it prints first finds its service.
+    pub fn expect(&self, id: &InstanceId, service: &ServiceId) {
+        self.state().expected.insert(id.clone(), service.clone());
+    }
+
+    /// Forgets an instance that was removed.
+    pub fn forget(&self, id: &InstanceId) {
+        let mut state = self.state();
+        state.expected.remove(id);
+        state.statuses.remove(id);
+        state.pulses.remove(id);
+        state.tails.remove(id);
+    }
+
+    fn keep_tail(&self, id: &InstanceId, line: &str) {
+        let mut state = self.state();
+        let tail = state.tails.entry(id.clone()).or_default();
+        if tail.len() == TAIL_LINES_MAX {
+            tail.pop_front();
+        }
+        tail.push_back(line.chars().take(TAIL_LINE_CHARS_MAX).collect());
+    }
+
+    /// Waits until something changed, at most this long.
+    pub async fn changed(&self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.changed.notified()).await;
+    }
+
+    /// Wakes everyone who waits for a change.
+    pub fn poke(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// The backend's view of an instance.
+    pub fn status(&self, id: &InstanceId) -> Option<InstanceStatus> {
+        self.state().statuses.get(id).cloned()
+    }
+
+    /// Every instance the backend has a trace of.
+    pub fn ids(&self) -> Vec<InstanceId> {
+        self.state().statuses.keys().cloned().collect()
+    }
+
+    /// Where instances are reached.
+    pub fn addresses(&self) -> BTreeMap<InstanceId, SocketAddr> {
+        let state = self.state();
+        state.statuses.values().filter_map(|s| Some((s.id.clone(), s.address?))).collect()
+    }
+
+    /// The last lines an instance printed.
+    pub fn tail(&self, id: &InstanceId) -> Vec<String> {
+        self.state().tails.get(id).map(|tail| tail.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What is known of an instance, for decisions.
+    pub fn observe(&self, id: &InstanceId) -> Observation {
+        let state = self.state();
+        match state.statuses.get(id).map(|s| &s.state) {
+            None => Observation::Absent,
+            Some(InstanceState::Starting) => Observation::Starting,
+            Some(InstanceState::Exited(exit)) => Observation::Ended(describe(exit)),
+            Some(InstanceState::Running { .. }) => {
+                Observation::Running(state.pulses.get(id).map(|(pulse, _)| pulse.clone()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// When an instance was last probed by [`Fleet::beat`].
+    pub fn last_beat(&self, id: &InstanceId) -> Option<Millis> {
+        self.state().pulses.get(id).map(|(_, at)| *at)
+    }
+
+    /// Records a health probe of an instance.
+    pub fn beat(&self, id: &InstanceId, healthy: bool, detail: String) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let (pulse, at) = state.pulses.entry(id.clone()).or_default();
+        *pulse = pulse.beat(healthy, detail);
+        *at = now;
+    }
+}
+
+/// How an instance ended, for people.
+pub fn describe(exit: &Exit) -> String {
+    match exit {
+        Exit { error: Some(error), .. } => error.clone(),
+        Exit { out_of_memory: true, .. } => {
+            "the application was ended by the kernel because it reached its memory limit".to_owned()
+        }
+        Exit { code: Some(code), .. } => format!("the application ended with exit code {code}"),
+        Exit { signal: Some(signal), .. } => format!("the application was ended by signal {signal}"),
+        _ => "the application ended".to_owned(),
+    }
+}

@@ -1,0 +1,69 @@
+//! What has to be done now and then: content that nothing needs, deleted services, old log events, ageing certificates.
+
+use crate::engine::Engine;
+use crate::executor::StepError;
+use crate::images::pin_of;
+use apron_domain::{Digest, Millis, Operation, Service};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two rounds.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Rounds between two collections of image content.
+const COLLECT_EVERY_ROUNDS: u32 = 10;
+
+/// Tidies up for ever, and whenever poked.
+pub async fn run(engine: Arc<Engine>, poke: Arc<tokio::sync::Notify>) {
+    let mut round: u32 = 0;
+    loop {
+        if let Err(error) = tidy(&engine).await {
+            tracing::warn!(%error, "housekeeping will be tried again");
+        }
+        if round.is_multiple_of(COLLECT_EVERY_ROUNDS) {
+            collect(&engine).await;
+        }
+        round = round.wrapping_add(1);
+        let _ = tokio::time::timeout(EVERY, poke.notified()).await;
+    }
+}
+
+/// One round: image content and snapshots are kept for what is deployed or being deployed; deleted services are
+/// forgotten after their time.
+pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
+    // Operations are read before services: one that ends in between is then seen twice rather than not at all.
+    let operations = engine.store.operations_unfinished().await?;
+    let services = engine.store.services_live().await?;
+    let needed = needed(&operations, &services);
+    let unfinished: Vec<String> = operations.iter().map(|o| pin_of(&o.id)).collect();
+    if let Err(error) = engine.images.retain(&needed, &unfinished).await {
+        tracing::warn!(%error, "image content could not be pinned");
+    }
+    let digests: BTreeSet<Digest> = needed.into_values().collect();
+    engine.compute.retain_images(&digests).await?;
+    let kept_ms = u64::try_from(engine.settings.deleted_kept.as_millis()).unwrap_or(u64::MAX);
+    let before = Millis(engine.clock.now().0.saturating_sub(kept_ms));
+    engine.store.services_forget_deleted(before).await?;
+    Ok(())
+}
+
+/// The images that must stay, by the name of the pin that keeps each.
+fn needed(operations: &[Operation], services: &[Service]) -> BTreeMap<String, Digest> {
+    let deploying = operations.iter().filter_map(|o| Some((pin_of(&o.id), o.image.clone()?)));
+    let deployed = services.iter().filter_map(|s| {
+        let deployed = s.deployed.as_ref()?;
+        Some((format!("service-{}-{}", s.id, deployed.revision), deployed.image.clone()))
+    });
+    deploying.chain(deployed).collect()
+}
+
+async fn collect(engine: &Engine) {
+    match engine.images.content().collect_garbage(engine.clock.now().0).await {
+        Ok(collected) if collected.blobs > 0 => {
+            tracing::info!(blobs = collected.blobs, bytes = collected.bytes, "image content collected");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "image content could not be collected"),
+    }
+}

@@ -1,0 +1,114 @@
+//! The TLS listener of the control plane: the AWS endpoint and the image registry on one address.
+//!
+//! Its own accept loop, because every wait needs an end: the handshake, the request head, idle connections, the number of
+//! connections.
+
+use crate::endpoint::Endpoint;
+use apron_link::proxy::Certificate;
+use axum::body::Body;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// Connections served at the same time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 2_048;
+
+/// Time for a TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time for a request head, and for an idle HTTP/1.1 connection between requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(60);
+
+/// Pause after an accept that failed, for example because there are no descriptors left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// What answers requests.
+#[derive(Clone)]
+pub struct Site {
+    /// The AWS services.
+    pub endpoint: Arc<Endpoint>,
+    /// The image registry under `/v2/`.
+    pub registry: axum::Router,
+}
+
+impl Site {
+    fn answer(
+        self,
+        request: Request<hyper::body::Incoming>,
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+        Box::pin(self.route(request))
+    }
+
+    async fn route(self, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+        if request.uri().path() == "/v2" || request.uri().path().starts_with("/v2/") {
+            return self.registry.oneshot(request.map(Body::new)).await;
+        }
+        Ok(self.endpoint.handle(request.map(Body::new)).await.map(Body::new))
+    }
+}
+
+/// The TLS configuration that answers with the newest certificate of the receiver.
+pub fn tls(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect();
+    let chain = chain.map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(io::Error::other)?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    let mut config = config.map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Binds an address; the error names it and says how to find who has it.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = format!("see who uses it with `ss -ltnp 'sport = :{}'`", address.port());
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; {hint}"))
+    })
+}
+
+/// Accepts for ever. The TLS configuration may be replaced while running.
+pub async fn serve(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, site: Site) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let acceptor = TlsAcceptor::from(tls.borrow().clone());
+        let site = site.clone();
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, acceptor, site).await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn converse(stream: TcpStream, acceptor: TlsAcceptor, site: Site) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??;
+    let service = hyper::service::service_fn(move |request| site.clone().answer(request));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_concurrent_streams(128);
+    builder.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+}

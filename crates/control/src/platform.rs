@@ -1,0 +1,152 @@
+//! The control plane put together and set going. The composition root brings the parts that touch the machine.
+
+use crate::apprunner::{AppRunner, INSTALLED_AT};
+use crate::auto_deploy::AutoDeploy;
+use crate::chronicle::Chronicle;
+use crate::clock::{Chance, Clock};
+use crate::dataplane::DataPlane;
+use crate::engine::{Checkpoints, Engine, Locks};
+use crate::executor::{Executor, StepError};
+use crate::fleet::Fleet;
+use crate::housekeeping;
+use crate::images::Images;
+use crate::operations::Operations;
+use crate::routes::Routes;
+use crate::settings::Settings;
+use crate::steady::Steady;
+use apron_compute::Compute;
+use apron_link::proxy::Certificate;
+use apron_oci::{ContentStore, Puller};
+use apron_store::Store;
+use apron_telemetry::Logs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Pause before routes that could not be published are tried again.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(200);
+
+/// What the control plane is made of.
+pub struct Parts {
+    /// The operator's settings.
+    pub settings: Settings,
+    /// Durable state.
+    pub store: Store,
+    /// Image content.
+    pub content: Arc<ContentStore>,
+    /// The client of other registries.
+    pub puller: Puller,
+    /// Certificates (PEM) to trust when pulling from other registries, besides the system's.
+    pub authorities: Vec<String>,
+    /// The backend.
+    pub compute: Arc<dyn Compute>,
+    /// The log store.
+    pub logs: Arc<Logs>,
+    /// The data plane.
+    pub dataplane: Arc<dyn DataPlane>,
+    /// The services' certificates; replaced in time by whoever made them.
+    pub certificates: watch::Receiver<Vec<Certificate>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub chance: Arc<dyn Chance>,
+    /// Where tests stop operations.
+    pub checkpoints: Arc<dyn Checkpoints>,
+}
+
+/// A running control plane. Its tasks end with the runtime.
+pub struct Platform {
+    engine: Arc<Engine>,
+    operations: Arc<Operations>,
+    auto_deploy: Arc<AutoDeploy>,
+}
+
+impl Platform {
+    /// Puts the parts together, takes over what a former run left, and sets everything going.
+    pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
+        let engine = Arc::new(assemble(parts));
+        if engine.store.fact_get(INSTALLED_AT).await?.is_none() {
+            engine.store.fact_put(INSTALLED_AT, &engine.clock.now().0.to_string()).await?;
+        }
+        for service in engine.store.services_live().await? {
+            engine.chronicle.introduce(&service);
+        }
+        engine.fleet.refresh().await?;
+        tokio::spawn(engine.fleet.clone().follow());
+        let executor = Executor::new(engine.clone());
+        let operations = Arc::new(Operations::new(engine.clone(), executor.clone()));
+        let auto_deploy = Arc::new(AutoDeploy::new(engine.clone(), operations.clone()));
+        tokio::spawn(publish(engine.clone()));
+        executor.resume().await?;
+        tokio::spawn(Steady::new(engine.clone()).run());
+        let tidy = Arc::new(Notify::new());
+        tokio::spawn(housekeeping::run(engine.clone(), tidy.clone()));
+        tokio::spawn(after_operations(executor, auto_deploy.clone(), tidy));
+        Ok(Arc::new(Platform { engine, operations, auto_deploy }))
+    }
+
+    /// The App Runner API of this platform.
+    pub fn app_runner(&self) -> AppRunner {
+        AppRunner::new(self.engine.clone(), self.operations.clone())
+    }
+
+    /// A tag was pushed into the platform's registry.
+    pub async fn pushed(&self, repository: &str, tag: &str) {
+        if let Err(error) = self.auto_deploy.pushed(repository, tag).await {
+            tracing::error!(%error, repository, tag, "the push could not be deployed");
+        }
+    }
+
+    /// The parts, for the command line's own purposes and for tests.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+fn assemble(parts: Parts) -> Engine {
+    let settings = Arc::new(parts.settings);
+    let chronicle = Chronicle::new(parts.logs);
+    let fleet = Fleet::new(parts.compute.clone(), chronicle.clone(), parts.clock.clone());
+    let routes =
+        Routes::new(settings.clone(), parts.store.clone(), fleet.clone(), parts.dataplane, parts.certificates);
+    let images =
+        Images::new(settings.clone(), parts.store.clone(), parts.content, parts.puller, parts.authorities);
+    Engine {
+        settings,
+        store: parts.store,
+        images,
+        compute: parts.compute,
+        fleet,
+        routes,
+        chronicle,
+        clock: parts.clock,
+        chance: parts.chance,
+        locks: Locks::default(),
+        checkpoints: parts.checkpoints,
+    }
+}
+
+/// Publishes the routes once at the start, and whenever the certificates are replaced.
+async fn publish(engine: Arc<Engine>) {
+    let mut certificates = engine.routes.certificates();
+    loop {
+        while let Err(error) = engine.routes.refresh().await {
+            tracing::warn!(%error, "routes are not in force yet");
+            tokio::time::sleep(PUBLISH_AGAIN).await;
+        }
+        if certificates.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is to be done when an operation has ended.
+async fn after_operations(executor: Arc<Executor>, auto_deploy: Arc<AutoDeploy>, tidy: Arc<Notify>) {
+    loop {
+        executor.finished().await;
+        if let Err(error) = auto_deploy.catch_up().await {
+            tracing::error!(%error, "pushes that waited could not be deployed");
+        }
+        tidy.notify_one();
+    }
+}

@@ -1,0 +1,50 @@
+//! What the operator decides once for an installation.
+
+use apron_domain::operation::Patience;
+use std::time::Duration;
+
+/// The settings the application works by. Read from the configuration file by the composition root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The twelve-digit account id of this installation.
+    pub account: String,
+    /// The region name in ARNs and addresses, for example `us-east-1`.
+    pub region: String,
+    /// The domain under which services get their addresses.
+    pub domain: String,
+    /// Host and port under which clients reach the image registry.
+    pub registry_host: String,
+    /// How long deployments wait.
+    pub patience: Patience,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Services that may exist at the same time.
+    pub services_max: u32,
+    /// What an instance may write to its file system, in bytes (App Runner: 3 GB).
+    pub instance_disk_bytes: u64,
+    /// Processes and threads an instance may have.
+    pub instance_pids_max: u32,
+    /// How long a deleted service is still described.
+    pub deleted_kept: Duration,
+}
+
+impl Settings {
+    /// The host name of a service: `<label>.<region>.<domain>`.
+    pub fn service_host(&self, label: &str) -> String {
+        format!("{label}.{}.{}", self.region, self.domain)
+    }
+
+    /// The ARN of a service.
+    pub fn service_arn(&self, name: &str, id: &str) -> String {
+        format!("arn:aws:apprunner:{}:{}:service/{name}/{id}", self.region, self.account)
+    }
+
+    /// The ARN of the account's built-in auto scaling configuration.
+    pub fn default_scaling_arn(&self) -> String {
+        format!(
+            "arn:aws:apprunner:{}:{}:autoscalingconfiguration/DefaultConfiguration/1/\
+             00000000000000000000000000000001",
+            self.region, self.account
+        )
+    }
+}
