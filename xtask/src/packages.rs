@@ -26,7 +26,6 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
 pub const BUILD: &[Package] = &[
     package("gcc", "cc", "compiling the C parts of dependencies"),
     package("make", "make", "compiling the C parts of dependencies"),
-    package("cmake", "cmake", "compiling the cryptography library"),
 ];
 
 /// What Apron itself needs to run.

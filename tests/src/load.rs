@@ -1,0 +1,251 @@
+//! Continuous load on a service: quick requests over kept connections, slow answers and slow uploads, all at once.
+//! Every request must be answered in full with 200; whatever else happens is a failure that is written down.
+
+use crate::Platform;
+use crate::Service;
+use crate::http::{Connection, Target};
+use crate::wait::pace;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Failures that are kept with their text.
+const FAILURES_KEPT_MAX: usize = 20;
+/// Pause between quick requests of one connection, so that the load does not need the whole machine.
+const QUICK_EVERY: Duration = Duration::from_millis(4);
+/// Bytes of an upload, sent in pieces.
+const UPLOAD_BYTES: usize = 64 << 10;
+/// Pieces of an upload.
+const UPLOAD_PIECES: usize = 16;
+/// Pause between the pieces of an upload.
+const UPLOAD_PACE: Duration = Duration::from_millis(60);
+
+/// What a client of the load does over and over.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `GET /` over a kept connection.
+    Quick,
+    /// A request that takes the application 1.2 seconds.
+    Slow,
+    /// A response in 20 chunks over a second.
+    Drip,
+    /// An upload that takes a second to send.
+    Upload,
+}
+
+/// What has happened so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Requests answered in full with 200.
+    pub answered: u64,
+    /// Everything else.
+    pub failed: u64,
+    /// The first failures with their time since the start.
+    pub failures: Vec<String>,
+    /// Quick answers by the version that gave them.
+    pub versions: BTreeMap<String, u64>,
+    /// The longest time between asking and the end of a quick answer.
+    pub slowest_quick: Duration,
+}
+
+/// Load that runs until it is stopped.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// The usual mix: four quick clients, two slow, one drip, two uploads.
+    pub fn start(platform: &Platform, service: &Service) -> Result<Load> {
+        use Kind::{Drip, Quick, Slow, Upload};
+        Self::start_mix(
+            platform,
+            service,
+            &[Quick, Quick, Quick, Quick, Slow, Slow, Drip, Upload, Upload],
+        )
+    }
+
+    /// Load of the given clients.
+    pub fn start_mix(platform: &Platform, service: &Service, kinds: &[Kind]) -> Result<Load> {
+        let target = service.target(platform)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let started = Instant::now();
+        let clients = kinds
+            .iter()
+            .map(|kind| {
+                let client = Client {
+                    kind: *kind,
+                    target: target.clone(),
+                    stop: Arc::clone(&stop),
+                    tally: Arc::clone(&tally),
+                    started,
+                };
+                std::thread::spawn(move || client.run())
+            })
+            .collect();
+        Ok(Load {
+            stop,
+            tally,
+            clients,
+        })
+    }
+
+    /// What has happened so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+            .lock()
+            .map(|tally| tally.clone())
+            .unwrap_or_default()
+    }
+
+    /// Lets requests under way finish, then says what happened.
+    pub fn finish(mut self) -> Result<Tally> {
+        self.stop.store(true, Ordering::SeqCst);
+        for client in self.clients.drain(..) {
+            client
+                .join()
+                .map_err(|_| anyhow::anyhow!("a client of the load broke"))?;
+        }
+        Ok(self.tally())
+    }
+
+    /// Like [`Load::finish`]; fails when any request failed, or too few were made to mean anything.
+    pub fn finish_without_failure(self) -> Result<Tally> {
+        let tally = self.finish()?;
+        ensure!(
+            tally.failed == 0,
+            "{} of {} requests failed:\n{}",
+            tally.failed,
+            tally.failed + tally.answered,
+            tally.failures.join("\n")
+        );
+        ensure!(
+            tally.answered > 50,
+            "only {} requests were made",
+            tally.answered
+        );
+        Ok(tally)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+struct Client {
+    kind: Kind,
+    target: Target,
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    started: Instant,
+}
+
+impl Client {
+    fn run(&self) {
+        let mut kept = None;
+        while !self.stop.load(Ordering::SeqCst) {
+            let asked = Instant::now();
+            let outcome = self.once(&mut kept);
+            let took = asked.elapsed();
+            if outcome.is_err() {
+                kept = None;
+            }
+            self.record(outcome, took);
+        }
+    }
+
+    fn once(&self, kept: &mut Option<Connection>) -> Result<Option<String>> {
+        let mut connection = match kept.take() {
+            Some(connection) if !connection.is_closing() => connection,
+            _ => self.target.connect()?,
+        };
+        let version = self.ask(&mut connection)?;
+        *kept = Some(connection);
+        if matches!(self.kind, Kind::Quick) {
+            pace(QUICK_EVERY);
+        }
+        Ok(version)
+    }
+
+    fn ask(&self, connection: &mut Connection) -> Result<Option<String>> {
+        let response = match self.kind {
+            Kind::Quick => connection.request("GET", "/", &[], &[])?,
+            Kind::Slow => connection.request("GET", "/slow?ms=1200", &[], &[])?,
+            Kind::Drip => connection.request("GET", "/drip?chunks=20&ms=50", &[], &[])?,
+            Kind::Upload => upload(connection)?,
+        };
+        ensure!(
+            response.status == 200,
+            "answered {}: {}",
+            response.status,
+            response.text()
+        );
+        match self.kind {
+            Kind::Quick => {
+                let body: serde_json::Value =
+                    serde_json::from_slice(&response.body).context("no JSON")?;
+                Ok(body["version"].as_str().map(str::to_owned))
+            }
+            Kind::Drip => {
+                ensure!(
+                    response.body == b"drop\n".repeat(20),
+                    "a part of the response is missing"
+                );
+                Ok(None)
+            }
+            Kind::Upload => {
+                let expected =
+                    format!("{{\"length\":{UPLOAD_BYTES},\"sum\":{}}}", UPLOAD_BYTES * 3);
+                ensure!(
+                    response.text() == expected,
+                    "the upload arrived as {}",
+                    response.text()
+                );
+                Ok(None)
+            }
+            Kind::Slow => Ok(None),
+        }
+    }
+
+    fn record(&self, outcome: Result<Option<String>>, took: Duration) {
+        let Ok(mut tally) = self.tally.lock() else {
+            return;
+        };
+        match outcome {
+            Ok(version) => {
+                tally.answered += 1;
+                if let Some(version) = version {
+                    *tally.versions.entry(version).or_default() += 1;
+                    tally.slowest_quick = tally.slowest_quick.max(took);
+                }
+            }
+            Err(error) => {
+                tally.failed += 1;
+                if tally.failures.len() < FAILURES_KEPT_MAX {
+                    let at = self.started.elapsed().as_millis();
+                    tally
+                        .failures
+                        .push(format!("after {at} ms, {:?}: {error:#}", self.kind));
+                }
+            }
+        }
+    }
+}
+
+fn upload(connection: &mut Connection) -> Result<crate::http::Response> {
+    let length = UPLOAD_BYTES.to_string();
+    connection.send_head("POST", "/upload", &[("content-length", &length)])?;
+    let piece = vec![3; UPLOAD_BYTES / UPLOAD_PIECES];
+    for _ in 0..UPLOAD_PIECES {
+        pace(UPLOAD_PACE);
+        connection.send(&piece)?;
+    }
+    connection.receive()
+}

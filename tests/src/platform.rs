@@ -1,0 +1,317 @@
+//! One platform under test: its directory, its configuration, starting and ending it.
+
+use crate::http::{self, Target};
+use crate::run;
+use crate::slot::Slot;
+use crate::traces::Traces;
+use crate::{assets, disk, processes};
+use anyhow::{Context, Result, bail};
+use rustls::ClientConfig;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// Lines of the platform's own log that a failed test shows.
+const LOG_LINES_MAX: usize = 80;
+
+/// What differs between platforms under test.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Seconds in which new instances must become healthy.
+    pub healthy_within: u32,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_grace: u32,
+    /// Seconds that requests of a retiring instance may take.
+    pub drain: u32,
+    /// Megabytes of a disk of its own for the data directory; none uses the machine's.
+    pub disk_mb: Option<u32>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            healthy_within: 20,
+            stop_grace: 5,
+            drain: 30,
+            disk_mb: None,
+        }
+    }
+}
+
+/// A platform that runs, and disappears with everything it made when this is dropped.
+pub struct Platform {
+    /// Its name, ports and network.
+    pub slot: Slot,
+    dir: TempDir,
+    programs: PathBuf,
+    environment: BTreeMap<String, String>,
+    tls: Option<Arc<ClientConfig>>,
+    disk: Option<disk::Disk>,
+}
+
+impl Platform {
+    /// Writes the configuration of a new platform and starts it.
+    pub fn start() -> Result<Platform> {
+        Self::start_with(&Settings::default())
+    }
+
+    /// Like [`Platform::start`], with settings.
+    pub fn start_with(settings: &Settings) -> Result<Platform> {
+        let mut platform = Self::prepare(settings)?;
+        platform.up()?;
+        Ok(platform)
+    }
+
+    /// Writes the configuration of a new platform without starting it.
+    pub fn prepare(settings: &Settings) -> Result<Platform> {
+        let programs = assets::programs()?;
+        let slot = Slot::take()?;
+        // The name is short: a path of a Unix socket holds 107 bytes.
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{}-", slot.name()))
+            .tempdir()?;
+        let data = dir.path().join("data");
+        fs::create_dir_all(&data).with_context(|| format!("could not make {}", data.display()))?;
+        let disk = settings
+            .disk_mb
+            .map(|size| disk::Disk::mount(dir.path(), &data, size))
+            .transpose()?;
+        let platform = Platform {
+            slot,
+            dir,
+            programs,
+            environment: BTreeMap::new(),
+            tls: None,
+            disk,
+        };
+        fs::write(data.join("apron.toml"), platform.configuration(settings))
+            .context("could not write apron.toml")?;
+        Ok(platform)
+    }
+
+    fn configuration(&self, settings: &Settings) -> String {
+        format!(
+            "name = \"{name}\"\ninstance_network = \"{network}\"\n\n[listen]\napi = [\"127.0.0.1:{api}\"]\n\
+             https = [\"127.0.0.1:{https}\"]\nhttp = [\"127.0.0.1:{http}\"]\n\n[deployment]\n\
+             healthy_within_seconds = {healthy}\nstop_grace_seconds = {grace}\ndrain_seconds = {drain}\n",
+            name = self.slot.name(),
+            network = self.slot.network(),
+            api = self.api_port(),
+            https = self.https_port(),
+            http = self.http_port(),
+            healthy = settings.healthy_within,
+            grace = settings.stop_grace,
+            drain = settings.drain,
+        )
+    }
+
+    /// The port of the API and the registry.
+    pub fn api_port(&self) -> u16 {
+        self.slot.port(0)
+    }
+
+    /// The port of the services' HTTPS.
+    pub fn https_port(&self) -> u16 {
+        self.slot.port(1)
+    }
+
+    /// The port of the services' HTTP.
+    pub fn http_port(&self) -> u16 {
+        self.slot.port(2)
+    }
+
+    /// The directory of everything this platform and its test make.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Its run directory.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// Its registry as images name it.
+    pub fn registry(&self) -> String {
+        format!("localhost:{}", self.api_port())
+    }
+
+    /// The `apron` command line for this platform.
+    pub fn apron(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("apron"));
+        command
+            .env("APRON_DATA_DIR", self.data_dir())
+            .env("APRON_RUN_DIR", self.run_dir());
+        command.args(arguments);
+        command
+    }
+
+    /// `apron up`, and reads what `apron env` says.
+    pub fn up(&mut self) -> Result<()> {
+        run::ok(&mut self.apron(&["up"]))?;
+        let text = run::ok(&mut self.apron(&["env"]))?;
+        self.environment = exports(&text);
+        let ca = fs::read_to_string(self.ca())
+            .with_context(|| format!("could not read {}", self.ca().display()))?;
+        self.tls = Some(http::trust(&ca)?);
+        Ok(())
+    }
+
+    /// The certificate of the local authority.
+    pub fn ca(&self) -> PathBuf {
+        self.data_dir().join("ca.pem")
+    }
+
+    /// A variable of `apron env`.
+    pub fn variable(&self, name: &str) -> Result<&str> {
+        self.environment
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("`apron env` does not print {name}"))
+    }
+
+    /// A client's command with the variables of `apron env`, and nothing of the user's own AWS settings.
+    pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .envs(&self.environment)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_PAGER", "");
+        command.env("AWS_CONFIG_FILE", self.dir().join("no-config"));
+        command.env(
+            "AWS_SHARED_CREDENTIALS_FILE",
+            self.dir().join("no-credentials"),
+        );
+        command
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN");
+        command
+    }
+
+    /// Where to send API requests.
+    pub fn api_target(&self) -> Result<Target> {
+        Ok(Target {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.api_port())),
+            host: "localhost".to_owned(),
+            tls: Some(self.tls()?),
+        })
+    }
+
+    /// Where to send requests for a service's host name.
+    pub fn service_target(&self, host: &str) -> Result<Target> {
+        Ok(Target {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.https_port())),
+            host: host.to_owned(),
+            tls: Some(self.tls()?),
+        })
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>> {
+        self.tls.clone().context("the platform was not started")
+    }
+
+    /// A directory with the authority's certificate as `ca.crt`, the form registry clients want.
+    pub fn certificate_dir(&self) -> Result<PathBuf> {
+        let dir = self.dir().join("certificates");
+        fs::create_dir_all(&dir)?;
+        fs::copy(self.ca(), dir.join("ca.crt"))
+            .context("could not copy the authority's certificate")?;
+        Ok(dir)
+    }
+
+    /// Everything of this platform that the machine shows.
+    pub fn traces(&self) -> Result<Traces> {
+        Traces::of(self)
+    }
+
+    /// Ends the platform and removes every trace, as `apron down --purge` promises.
+    pub fn purge(&self) -> Result<()> {
+        run::ok(&mut self.apron(&["down", "--purge"])).map(drop)
+    }
+
+    /// The end of the platform's own logs.
+    pub fn own_log(&self) -> String {
+        let mut text = String::new();
+        for file in crate::traces::files_below(self.dir.path())
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|ending| ending == "log"))
+        {
+            let content = fs::read(&file).unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            let lines: Vec<&str> = content.lines().collect();
+            let skipped = lines.len().saturating_sub(LOG_LINES_MAX);
+            text.push_str(&format!(
+                "--- {}\n{}\n",
+                file.display(),
+                lines[skipped..].join("\n")
+            ));
+        }
+        text
+    }
+
+    /// Ends every process of the platform with SIGKILL and undoes its mounts: what a power cut leaves, except for what
+    /// only the kernel forgets.
+    pub fn kill_everything(&self) -> Result<()> {
+        for process in processes::all(self)? {
+            process.kill();
+        }
+        crate::wait::until_true(
+            "every process to end",
+            std::time::Duration::from_secs(10),
+            || Ok(processes::all(self)?.is_empty()),
+        )?;
+        for mount in crate::traces::mounts_below(self.dir.path())? {
+            if !self
+                .disk
+                .as_ref()
+                .is_some_and(|disk| disk.is_mounted_at(&mount))
+            {
+                rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH)
+                    .with_context(|| format!("could not unmount {}", mount.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.own_log());
+        }
+        if std::env::var_os("E2E_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            return;
+        }
+        if let Err(error) = self.purge() {
+            eprintln!("down --purge failed: {error:#}");
+            self.kill_everything().ok();
+        }
+        self.disk.take();
+    }
+}
+
+/// Reads lines of the form `export NAME=value`, the value plain or in quotes.
+fn exports(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("export "))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+        .collect()
+}
+
+/// Fails when the programs under test are not built.
+pub fn programs_are_built() -> Result<()> {
+    if assets::programs().is_err() {
+        bail!("run `cargo xtask test`");
+    }
+    Ok(())
+}
