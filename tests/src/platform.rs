@@ -5,7 +5,7 @@ use crate::run;
 use crate::slot::Slot;
 use crate::traces::Traces;
 use crate::{assets, disk, processes};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::fs;
@@ -227,6 +227,11 @@ impl Platform {
         Ok(dir)
     }
 
+    /// The disk of its own that [`Settings::disk_mb`] asked for.
+    pub fn disk(&self) -> Option<&disk::Disk> {
+        self.disk.as_ref()
+    }
+
     /// Everything of this platform that the machine shows.
     pub fn traces(&self) -> Result<Traces> {
         Traces::of(self)
@@ -306,12 +311,4 @@ fn exports(text: &str) -> BTreeMap<String, String> {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
         .collect()
-}
-
-/// Fails when the programs under test are not built.
-pub fn programs_are_built() -> Result<()> {
-    if assets::programs().is_err() {
-        bail!("run `cargo xtask test`");
-    }
-    Ok(())
 }

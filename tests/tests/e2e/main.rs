@@ -1,1 +1,19 @@
-//! .
+//! End to end: real programs, real clients, real kernel. `cargo xtask test` prepares what these tests need.
+
+mod auto_deploy;
+mod bad_input;
+mod broken_create;
+mod broken_update;
+mod disk_full;
+mod external_registry;
+mod isolation;
+mod kill_control;
+mod kill_parts;
+mod lifecycle;
+mod reboot;
+mod registry_clients;
+mod registry_protocol;
+mod sdk_clients;
+mod start_failures;
+mod tutorial;
+mod update;
