@@ -157,6 +157,20 @@ impl Service {
 
     /// Messages of a log stream, oldest first; empty when the stream does not exist yet.
     pub fn log(&self, platform: &Platform, group: &str, stream: &str) -> Result<Vec<String>> {
+        Ok(self
+            .timed_log(platform, group, stream)?
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect())
+    }
+
+    /// Like [`Service::log`], each message with its time in milliseconds.
+    pub fn timed_log(
+        &self,
+        platform: &Platform,
+        group: &str,
+        stream: &str,
+    ) -> Result<Vec<(i64, String)>> {
         let input = json!({
             "logGroupName": format!("/aws/apprunner/{}/{}/{group}", self.name, self.id),
             "logStreamName": stream,
@@ -179,10 +193,13 @@ impl Service {
         );
         let answer: Value = serde_json::from_slice(&answer.body)?;
         let events = answer["events"].as_array().cloned().unwrap_or_default();
-        Ok(events
-            .iter()
-            .filter_map(|event| event["message"].as_str().map(str::to_owned))
-            .collect())
+        let read = |event: &Value| {
+            Some((
+                event["timestamp"].as_i64()?,
+                event["message"].as_str()?.to_owned(),
+            ))
+        };
+        Ok(events.iter().filter_map(read).collect())
     }
 
     /// The lifecycle events.

@@ -3,7 +3,7 @@
 
 use crate::{Platform, processes, run};
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,15 +54,40 @@ impl Traces {
         Ok(Traces { machine, files })
     }
 
-    /// What is here and was not in `before`, files left aside.
+    /// What is here beyond what was in `before`, files left aside. Things of the same shape count as the same: a
+    /// platform keeps a few prepared namespaces and disks, and replaces one that was used by another.
     pub fn new_since(&self, before: &Traces) -> Vec<String> {
-        self.machine.difference(&before.machine).cloned().collect()
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        for line in &before.machine {
+            *known.entry(shape(line)).or_default() += 1;
+        }
+        let is_new = |line: &&String| match known.get_mut(&shape(line)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                false
+            }
+            _ => true,
+        };
+        self.machine.iter().filter(is_new).cloned().collect()
     }
 
     /// Files that are here and were not in `before`.
     pub fn new_files_since(&self, before: &Traces) -> Vec<String> {
         self.files.difference(&before.files).cloned().collect()
     }
+}
+
+/// A line without its numbers and ids.
+fn shape(line: &str) -> String {
+    let words = line.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let plain = |word: &str| {
+        if word.contains(|c: char| c.is_ascii_digit()) {
+            "#".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    words.map(plain).collect()
 }
 
 /// Whether `text` contains `name` as a whole: `e2e1` is not in `e2e12`.
@@ -102,42 +127,37 @@ fn named_mounts(name: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Interfaces in the platform's network or with its name.
+/// Interfaces with an address in the platform's network or a route into it.
 fn interfaces(platform: &Platform) -> Result<BTreeSet<String>> {
-    let network = platform.slot.network();
-    let prefix = network
-        .strip_suffix(".0.0/16")
-        .unwrap_or(&network)
-        .to_owned()
-        + ".";
-    let listing = run::ok(Command::new("ip").args(["-oneline", "address"]))?;
-    let links = run::ok(Command::new("ip").args(["-oneline", "link"]))?;
-    let name = platform.slot.name();
-    let of_line = |line: &str| {
-        line.split_whitespace()
-            .nth(1)
-            .unwrap_or_default()
-            .trim_end_matches(':')
-            .to_owned()
-    };
-    let mut found: BTreeSet<String> = listing
+    let prefix = address_prefix(platform);
+    let ask = |what: &str| run::ok(Command::new("ip").args(["-oneline", what]));
+    let (addresses, routes) = (ask("address")?, ask("route")?);
+    let of_addresses = addresses.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words
+            .get(3)
+            .is_some_and(|address| address.starts_with(&prefix))
+            .then(|| words[1].to_owned())
+    });
+    let of_routes = routes
         .lines()
-        .filter(|line| {
+        .filter(|line| line.starts_with(&prefix))
+        .filter_map(|line| {
             line.split_whitespace()
-                .nth(3)
-                .is_some_and(|address| address.starts_with(&prefix))
-        })
-        .map(&of_line)
-        .collect();
-    // Kernel interface names hold fifteen characters: the platform's name is the start.
-    found.extend(links.lines().map(of_line).filter(|link| {
-        link.strip_prefix(&name)
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-    }));
-    Ok(found
-        .into_iter()
-        .map(|link| format!("interface {}", link.split('@').next().unwrap_or(&link)))
+                .skip_while(|word| *word != "dev")
+                .nth(1)
+                .map(str::to_owned)
+        });
+    Ok(of_addresses
+        .chain(of_routes)
+        .map(|link| format!("interface {link}"))
         .collect())
+}
+
+/// How addresses of the platform's instances begin.
+fn address_prefix(platform: &Platform) -> String {
+    let network = platform.slot.network();
+    format!("{}.", network.strip_suffix(".0.0/16").unwrap_or(&network))
 }
 
 /// Firewall lines that name the platform or its network, with the counters taken out.
@@ -193,7 +213,16 @@ pub fn files_below(dir: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{names, shape};
+
+    #[test]
+    fn things_of_the_same_shape_are_the_same() {
+        assert_eq!(
+            shape("mount /tmp/e2e0-x1/data/disks/17"),
+            shape("mount /tmp/e2e4-y2/data/disks/3a9")
+        );
+        assert_ne!(shape("mount /a/disks/17"), shape("mount /a/layers/17"));
+    }
 
     #[test]
     fn a_name_is_found_as_a_whole_only() {

@@ -37,7 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
                 "--release",
                 "--quiet",
                 "-p",
-                "apron-e2e",
+                "apron-bench",
                 "-p",
                 "apron-node",
                 "-p",

@@ -30,7 +30,7 @@ fn a_push_to_the_tracked_tag_deploys_by_itself() -> Result<()> {
     );
     let events = service.events(&platform)?.join("\n");
     ensure!(
-        events.contains("Triggering event : SERVICE_DEPLOY"),
+        events.contains("Triggering event : SERVICE_AUTO_DEPLOY"),
         "{events}"
     );
     Ok(())

@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("apron-shim", &["apron-link"]),
     ("apron-testkit", &["apron-compute", "apron-domain"]),
     ("apron-e2e", &[]),
+    ("apron-bench", &["apron-e2e"]),
     ("xtask", &[]),
 ];
 

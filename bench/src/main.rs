@@ -1,0 +1,77 @@
+//! Apron next to its peers, on this machine, in one run: `cargo xtask bench`. Absolute times depend on the machine;
+//! the ratios are the result.
+
+mod examples;
+mod memory;
+mod table;
+mod update;
+
+use anyhow::{Context, Result};
+use apron_e2e::assets;
+use clap::Parser;
+use std::fs;
+use table::Table;
+
+/// Measure and write `bench/results.md`.
+#[derive(Parser)]
+struct Arguments {
+    /// Repetitions of each measurement.
+    #[arg(long, default_value_t = 20)]
+    runs: u32,
+    /// Only this measurement: update, start, unpack or memory. The results are then printed and not written.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// One measurement.
+type Measurement = (&'static str, fn(u32) -> Result<Table>);
+
+const MEASUREMENTS: [Measurement; 4] = [
+    ("update", update::measure),
+    ("start", examples::start),
+    ("unpack", examples::unpack),
+    ("memory", memory::measure),
+];
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    let mut text = String::from(
+        "# Measurements\n\nMade by `cargo xtask bench`, everything in one run on one machine.\n",
+    );
+    text.push_str(&machine());
+    for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| wanted(name)) {
+        println!("==> measuring {name}");
+        let table =
+            measure(arguments.runs).with_context(|| format!("the measurement {name} failed"))?;
+        let rendered = table.render();
+        println!("{rendered}");
+        text.push_str(&rendered);
+    }
+    if arguments.only.is_none() {
+        let file = assets::checkout().join("bench/results.md");
+        fs::write(&file, text).with_context(|| format!("could not write {}", file.display()))?;
+        println!("written to {}", file.display());
+    }
+    Ok(())
+}
+
+/// What the machine is, as far as it matters for the figures.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown");
+    let cores = cpu
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "\nMachine: {cores} × {}, Linux {}.\n",
+        model.trim_start_matches([' ', '\t', ':']),
+        kernel.trim()
+    )
+}
