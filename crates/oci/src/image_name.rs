@@ -73,6 +73,11 @@ impl ImageName {
         split_port(&self.host).0
     }
 
+    /// The port, when one was given.
+    pub(crate) fn port(&self) -> Option<u16> {
+        split_port(&self.host).1.and_then(|port| port.parse().ok())
+    }
+
     /// Whether the registry is on this machine: a loopback address or `localhost`.
     pub fn is_loopback(&self) -> bool {
         let name = self.host_name();

@@ -1,7 +1,22 @@
-//! The client of other registries.
+//! The client of other registries (OCI distribution specification, pulling).
 
-use crate::{ContentStore, Digest, ImageName, OciError};
+mod challenge;
+mod connect;
+mod download;
+mod remote;
+
+use crate::image::{self, CONFIG_BYTES_MAX, INDEX_DEPTH_MAX};
+use crate::manifest::{Body, Descriptor, MANIFEST_BYTES_MAX, MANIFEST_TYPES, Manifest};
+use crate::{ContentStore, Digest, ImageName, OciError, Reference};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use remote::{Get, Remote};
 use std::fmt;
+
+/// Layers fetched at the same time.
+const DOWNLOADS_MAX: usize = 3;
+/// Largest image in bytes, as its manifest counts them.
+const IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024 * 1024;
 
 /// What a registry wants to know of its users.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,7 +38,8 @@ impl fmt::Debug for Credentials {
 /// How a [`Puller`] behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullerOptions {
-    /// Hosts (`host[:port]`) that are asked in plain HTTP. Loopback addresses fall back to it by themselves.
+    /// Hosts (`host[:port]`) that are asked in plain HTTP. Loopback addresses fall back to it by themselves when they
+    /// do not speak TLS.
     pub plain_http: Vec<String>,
 }
 
@@ -66,6 +82,7 @@ pub enum PullError {
 }
 
 /// Pulls images from registries.
+#[derive(Clone, Debug, Default)]
 pub struct Puller {
     options: PullerOptions,
 }
@@ -73,7 +90,7 @@ pub struct Puller {
 impl Puller {
     /// A puller with the usual options.
     pub fn new() -> Puller {
-        Puller::with_options(PullerOptions::default())
+        Puller::default()
     }
 
     /// A puller with other options.
@@ -82,8 +99,8 @@ impl Puller {
     }
 
     /// Pulls the linux/amd64 image that `name` means into the store and returns its manifest's digest. Content that is
-    /// stored already is not fetched again. Nothing is pinned: the caller pins before the grace time is over.
-    /// `ca_pem` are certificates (PEM) to trust besides the system's.
+    /// stored already is not fetched again; downloads that break off are resumed. Nothing is pinned: the caller pins
+    /// before the store's grace time is over. `ca_pem` are certificates (PEM) to trust besides the system's.
     pub async fn pull(
         &self,
         store: &ContentStore,
@@ -91,16 +108,93 @@ impl Puller {
         credentials: Option<Credentials>,
         ca_pem: &[String],
     ) -> Result<Digest, PullError> {
-        let _ = (store, credentials, ca_pem, &self.options);
-        Err(PullError::Unreachable {
-            host: name.host.clone(),
-            reason: "not yet".to_owned(),
-        })
+        let remote = Remote::open(&self.options, name, credentials, ca_pem).await?;
+        let found = remote.platform_manifest(name).await?;
+        let Body::Image { config, layers } = &found.manifest.body else {
+            return Err(image::not_an_image(&found.digest, "it is an index of images").into());
+        };
+        let total = found.manifest.image_bytes(found.bytes.len() as u64);
+        if total > IMAGE_BYTES_MAX {
+            let what = format!("image {name}");
+            return Err(OciError::TooLarge {
+                what,
+                bound: IMAGE_BYTES_MAX,
+            }
+            .into());
+        }
+        if config.size > CONFIG_BYTES_MAX {
+            let what = format!("the configuration of {name}");
+            return Err(OciError::TooLarge {
+                what,
+                bound: CONFIG_BYTES_MAX,
+            }
+            .into());
+        }
+        remote.download(store, config).await?;
+        // Before the layers are fetched: an image for other machines costs two small requests.
+        store
+            .check_runnable(&found.digest, &found.manifest, &config.digest)
+            .await?;
+        let downloads = layers.iter().map(|layer| Ok(remote.download(store, layer)));
+        futures_util::stream::iter(downloads)
+            .try_buffer_unordered(DOWNLOADS_MAX)
+            .try_collect::<Vec<()>>()
+            .await?;
+        store.store_manifest(&found.digest, found.bytes).await?;
+        Ok(found.digest)
     }
 }
 
-impl Default for Puller {
-    fn default() -> Puller {
-        Puller::new()
+/// A manifest as a registry gave it.
+struct Found {
+    digest: Digest,
+    manifest: Manifest,
+    bytes: Bytes,
+}
+
+impl Remote {
+    /// Follows indexes to this platform's manifest.
+    async fn platform_manifest(&self, name: &ImageName) -> Result<Found, PullError> {
+        let mut found = self.manifest(&name.reference()).await?;
+        let root = found.digest.clone();
+        for _ in 0..INDEX_DEPTH_MAX {
+            let Body::Index { manifests } = &found.manifest.body else {
+                return Ok(found);
+            };
+            let chosen: &Descriptor = image::select(&root, manifests)?;
+            found = self
+                .manifest(&Reference::Digest(chosen.digest.clone()))
+                .await?;
+        }
+        Err(image::not_an_image(&root, "its indexes are nested too deeply").into())
+    }
+
+    async fn manifest(&self, reference: &Reference) -> Result<Found, PullError> {
+        let path = format!("manifests/{reference}");
+        let get = Get {
+            path: &path,
+            accept: &MANIFEST_TYPES.join(", "),
+            first_byte: 0,
+        };
+        let answer = self.get(&get).await?;
+        let media_type = answer.header("content-type");
+        let stated = answer.header("docker-content-digest");
+        let bytes = answer.read(MANIFEST_BYTES_MAX).await?;
+        let digest = Digest::of(&bytes);
+        let expected = match reference {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Tag(_) => stated.and_then(|text| Digest::parse(&text).ok()),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            return Err(self.bad_answer(&path, format!("its digest is {digest}, not {expected}")));
+        }
+        let manifest = Manifest::parse(&bytes, media_type.as_deref())
+            .or_else(|_| Manifest::parse(&bytes, None))
+            .map_err(|error| self.bad_answer(&path, error.to_string()))?;
+        Ok(Found {
+            digest,
+            manifest,
+            bytes,
+        })
     }
 }

@@ -28,7 +28,7 @@ pub use manifests::{ManifestEntry, PutManifest, TagEntry};
 
 pub(crate) use blobs::Ingest;
 pub(crate) use manifests::ReferrerEntry;
-pub(crate) use uploads::{Session, Writer};
+pub(crate) use uploads::Writer;
 
 use crate::{Digest, OciError};
 use disk::Disk;

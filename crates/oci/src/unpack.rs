@@ -1,8 +1,43 @@
 //! Unpacking layers into directories for overlayfs.
+//!
+//! Layers are hostile input: anybody's image is unpacked by a privileged process. What keeps them in:
+//!
+//! * Paths are cleaned first, and every parent directory is opened with `openat2(2)` and `RESOLVE_IN_ROOT |
+//!   RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV`, so that the kernel itself treats the layer's directory as `/` for
+//!   symbolic links and `..`. The last component is only ever used with calls that do not follow links, relative to
+//!   that descriptor, and files are created with `O_EXCL`.
+//! * Bytes, files, path depth, the size of headers and the length of the decompressed stream are bounded, so neither
+//!   the disk nor memory is exhausted by a small layer.
+//! * Device nodes are left out: instances get their devices from the platform, and layers are mounted without devices.
+//!   Of the extended attributes only `user.*`, `security.capability` and POSIX ACLs are taken; `trusted.overlay.*` and
+//!   `user.overlay.*` would speak to overlayfs in the platform's name.
+//!
+//! This runs in the calling process on a blocking thread rather than in a restricted child: nothing here interprets
+//! the layer as code, the parsers are memory-safe, and the file system rules above are enforced by the kernel per
+//! call, as a chroot of a child would. A child would have to keep the same privileges (ownership, capabilities,
+//! whiteouts need root) and would cost a process per layer on the way to an instance's start.
+//!
+//! The content's digest is checked against the image's diff id while it streams by, in a thread of its own, and a layer
+//! appears under its final name, synced, only after that.
+
+mod archive;
+mod names;
+mod pax;
+mod remove;
+mod sparse;
+mod staging;
+mod stream;
+mod tree;
+
+pub use remove::remove_tree;
 
 use crate::{ContentStore, Digest, Layer, OciError};
+use archive::{Archive, Entry, Kind};
+use staging::Staging;
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use tree::Tree;
 
 /// Bounds of one unpacked layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +73,7 @@ pub struct UnpackReport {
     pub left_out: u64,
 }
 
-/// Why a layer could not be unpacked.
+/// Why a layer could not be unpacked. The texts are for people.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The layer is not stored.
@@ -53,7 +88,7 @@ pub enum UnpackError {
         reason: String,
     },
     /// The layer exceeds a bound.
-    #[error("layer {layer} has more than {bound}")]
+    #[error("layer {layer} cannot be unpacked: it has more than {bound}")]
     TooLarge {
         /// The layer.
         layer: Digest,
@@ -91,14 +126,123 @@ pub enum UnpackError {
     Store(#[from] OciError),
 }
 
-/// Unpacks one layer into the directory `destination`, which appears complete or not at all; when it exists already
-/// nothing is done. Whiteouts become what overlayfs wants: character devices 0:0 and `trusted.overlay.opaque`.
+/// Why unpacking stopped, before the layer's name is put to it.
+#[derive(Debug)]
+enum Stop {
+    Invalid(String),
+    TooLarge(String),
+    DiffId { actual: Digest },
+    Io { what: String, error: io::Error },
+}
+
+impl Stop {
+    fn io(what: impl Into<String>, error: impl Into<io::Error>) -> Stop {
+        Stop::Io {
+            what: what.into(),
+            error: error.into(),
+        }
+    }
+
+    fn named(self, layer: &Layer) -> UnpackError {
+        let digest = layer.digest.clone();
+        match self {
+            Stop::Invalid(reason) => UnpackError::Invalid {
+                layer: digest,
+                reason,
+            },
+            Stop::TooLarge(bound) => UnpackError::TooLarge {
+                layer: digest,
+                bound,
+            },
+            Stop::DiffId { actual } => UnpackError::DiffId {
+                layer: digest,
+                expected: layer.diff_id.clone(),
+                actual,
+            },
+            Stop::Io { what, error } => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    UnpackError::DiskFull { layer: digest }
+                }
+                _ => UnpackError::Io {
+                    layer: digest,
+                    what,
+                    error,
+                },
+            },
+        }
+    }
+}
+
+/// Unpacks one layer into the directory `destination`, which appears complete and synced or not at all; when it exists
+/// already nothing is done. Whiteouts become what overlayfs wants: character devices 0:0 and `trusted.overlay.opaque`.
+///
+/// Owners, set-user-id bits and capabilities are the image's, so the directory above `destination` has to be closed to
+/// other users of the machine. Needs root. The work goes on to its end even when the future is dropped.
 pub async fn unpack(
     store: &ContentStore,
     layer: &Layer,
     destination: &Path,
     bounds: &UnpackBounds,
 ) -> Result<UnpackReport, UnpackError> {
-    let _ = (store, destination, bounds);
-    Err(UnpackError::Missing(layer.digest.clone()))
+    let (layer, destination) = (layer.clone(), destination.to_owned());
+    let bounds = bounds.clone();
+    let Some((blob, _)) = store.blob_open(&layer.digest)? else {
+        return Err(UnpackError::Missing(layer.digest));
+    };
+    let work = tokio::task::spawn_blocking(move || {
+        unpack_blob(blob, &layer.diff_id, &destination, &bounds).map_err(|stop| stop.named(&layer))
+    });
+    match work.await {
+        Ok(result) => result,
+        Err(error) => Err(OciError::io("finish unpacking", io::Error::other(error)).into()),
+    }
+}
+
+fn unpack_blob(
+    blob: File,
+    diff_id: &Digest,
+    destination: &Path,
+    bounds: &UnpackBounds,
+) -> Result<UnpackReport, Stop> {
+    let Some(staging) = Staging::begin(destination)? else {
+        return Ok(UnpackReport {
+            present: true,
+            ..UnpackReport::default()
+        });
+    };
+    let report = stream::pump(blob, diff_id, bounds, |input| {
+        let mut archive = Archive::new(input, bounds.bytes);
+        let mut tree = Tree::new(staging.directory(), bounds.clone())?;
+        while let Some(entry) = archive.next_entry()? {
+            place(&mut tree, &mut archive, entry)?;
+        }
+        archive.drain()?;
+        tree.finish()
+    })?;
+    staging.publish(destination)?;
+    Ok(report)
+}
+
+/// Puts one entry of the archive into the tree.
+fn place(tree: &mut Tree, archive: &mut Archive, entry: Entry) -> Result<(), Stop> {
+    let Some(target) = names::target(&entry.path)? else {
+        return archive.skip_content(&entry);
+    };
+    let placed = match (target, &entry.kind) {
+        (names::Target::Opaque(directory), _) => tree.make_opaque(&directory),
+        (names::Target::Whiteout(path), _) => tree.whiteout(&path),
+        (names::Target::Path(path), Kind::File(_)) => return tree.file(&path, &entry, archive),
+        (names::Target::Path(path), Kind::Directory) => tree.directory(&path, &entry),
+        (names::Target::Path(path), Kind::Symlink(to)) => tree.symlink(&path, &entry, to),
+        (names::Target::Path(path), Kind::Hardlink(to)) => {
+            let to = names::clean(to)?;
+            tree.hardlink(&path, &to)
+        }
+        (names::Target::Path(path), Kind::Fifo) => tree.fifo(&path, &entry),
+        (names::Target::Path(_), Kind::Device) => {
+            tree.leave_out();
+            Ok(())
+        }
+    };
+    placed.and_then(|()| archive.skip_content(&entry))
 }

@@ -63,10 +63,8 @@ pub(super) struct Failure {
     code: &'static str,
     pub(super) message: String,
     detail: Option<String>,
-    realm: Option<String>,
-    /// Bytes that the resource has: of a blob for a range that is not in it, of an upload for a chunk out of order.
-    extent: Option<(HeaderName, String)>,
-    location: Option<String>,
+    /// Further headers: what to authenticate with, how many bytes the resource has.
+    headers: Vec<(HeaderName, String)>,
 }
 
 impl Failure {
@@ -80,9 +78,7 @@ impl Failure {
             code,
             message: message.into(),
             detail: None,
-            realm: None,
-            extent: None,
-            location: None,
+            headers: Vec::new(),
         }
     }
 
@@ -123,13 +119,8 @@ impl Failure {
         }
     }
 
-    pub(super) fn extent(mut self, name: HeaderName, value: String) -> Failure {
-        self.extent = Some((name, value));
-        self
-    }
-
-    pub(super) fn location(mut self, path: String) -> Failure {
-        self.location = Some(path);
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Failure {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -140,18 +131,8 @@ impl Failure {
 
     pub(super) fn into_response(self) -> Response {
         let mut headers = HeaderSet::new();
-        if let Some(realm) = self.realm {
-            let quoted = realm.replace(['"', '\\'], "");
-            headers = headers.with(
-                header::WWW_AUTHENTICATE,
-                format!("Basic realm=\"{quoted}\""),
-            );
-        }
-        if let Some((name, value)) = self.extent {
+        for (name, value) in self.headers {
             headers = headers.with(name, value);
-        }
-        if let Some(path) = self.location {
-            headers = headers.location(path);
         }
         let mut error = json!({ "code": self.code, "message": self.message });
         if let Some(digest) = self.detail {
@@ -166,9 +147,11 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::Unauthenticated { realm } => {
                 let message = "credentials are missing or wrong";
-                let mut failure = Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
-                failure.realm = Some(realm);
-                failure
+                let quoted = realm.replace(['"', '\\'], "");
+                Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message).header(
+                    header::WWW_AUTHENTICATE,
+                    format!("Basic realm=\"{quoted}\""),
+                )
             }
             Refusal::Denied(message) => Failure::new(StatusCode::FORBIDDEN, "DENIED", message),
             Refusal::UnknownRepository(message) => {

@@ -43,7 +43,7 @@ impl Server {
                 let message = format!("the range is not within the blob's {size} bytes");
                 let status = StatusCode::RANGE_NOT_SATISFIABLE;
                 return Err(Failure::new(status, "SIZE_INVALID", message)
-                    .extent(header::CONTENT_RANGE, format!("bytes */{size}")));
+                    .header(header::CONTENT_RANGE, format!("bytes */{size}")));
             }
         };
         let mut headers = blob_headers(&digest).with(header::CONTENT_LENGTH, length.to_string());

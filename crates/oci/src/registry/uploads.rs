@@ -122,8 +122,8 @@ impl Server {
         let have = writer.length();
         if let Some((start, _)) = announced.filter(|(start, _)| *start != have) {
             return Err(Failure::from(OciError::UploadOffset { start, have })
-                .extent(header::RANGE, have_range(have))
-                .location(upload_path(name, id)));
+                .header(header::RANGE, have_range(have))
+                .header(header::LOCATION, upload_path(name, id)));
         }
         let writer = self.receive(writer, body).await?;
         match announced {
@@ -132,8 +132,8 @@ impl Server {
                 let message = format!("the chunk ends at byte {have}, its header says {end}");
                 Err(
                     Failure::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", message)
-                        .extent(header::RANGE, have_range(have))
-                        .location(upload_path(name, id)),
+                        .header(header::RANGE, have_range(have))
+                        .header(header::LOCATION, upload_path(name, id)),
                 )
             }
             _ => Ok(writer),

@@ -76,6 +76,20 @@ impl ContentStore {
         self.disk.blob_open(digest)
     }
 
+    /// Reads content of bounded size, whichever repository has it.
+    pub(crate) async fn small_blob(
+        &self,
+        digest: &Digest,
+        bound: u64,
+    ) -> Result<Vec<u8>, OciError> {
+        let digest = digest.clone();
+        self.run(move |disk| {
+            disk.blob_read(&digest, bound)?
+                .ok_or(OciError::BlobUnknown(digest))
+        })
+        .await
+    }
+
     /// Starts writing content that does not come through an upload.
     pub(crate) fn ingest(&self) -> Result<Ingest, OciError> {
         Ingest::start(&self.disk)
