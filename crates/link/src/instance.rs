@@ -61,6 +61,8 @@ pub struct Plan {
     pub cwd: String,
     /// `USER` of the image: empty, `name`, `uid`, each with an optional `:group`.
     pub user: String,
+    /// Number of the signal that asks the application to end; SIGTERM unless the image names another.
+    pub stop_signal: i32,
     /// Host name of the container.
     pub hostname: String,
     /// Text of `/etc/hosts`.
@@ -139,6 +141,8 @@ pub enum FromShim {
     Started {
         /// Milliseconds since the Unix epoch.
         at_ms: u64,
+        /// Process id of the container's init, as the shim sees it.
+        init_pid: i32,
     },
     /// One line of output.
     Output {
@@ -168,7 +172,7 @@ pub enum ToShim {
         /// The last line taken.
         sequence: u64,
     },
-    /// Send the application SIGTERM; after `grace_ms` end all its processes.
+    /// Send the application its stop signal; after `grace_ms` end all its processes.
     Stop {
         /// Milliseconds between the two.
         grace_ms: u64,

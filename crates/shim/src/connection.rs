@@ -14,8 +14,8 @@ const READ_BYTES: usize = 4096;
 
 /// What the shim has to tell, as far as it is known.
 pub struct News<'a> {
-    /// When the application was started.
-    pub started_ms: Option<u64>,
+    /// When the application was started, and the process id of its init.
+    pub started: Option<(u64, i32)>,
     /// What it printed.
     pub backlog: &'a mut Backlog,
     /// How it ended; present once all it printed is in the backlog.
@@ -106,9 +106,9 @@ impl Connection {
             self.outgoing.clear();
             self.sent = 0;
         }
-        if let (false, Some(at_ms)) = (self.told_started, news.started_ms) {
+        if let (false, Some((at_ms, init_pid))) = (self.told_started, news.started) {
             self.told_started = true;
-            self.put(&FromShim::Started { at_ms })?;
+            self.put(&FromShim::Started { at_ms, init_pid })?;
         }
         while self.outgoing.len() - self.sent < OUTGOING_BYTES_MAX {
             match news.backlog.message(self.next) {

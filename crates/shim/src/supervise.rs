@@ -45,6 +45,7 @@ struct Output {
 pub struct Supervisor {
     directory: PathBuf,
     oom_counter: OomCounter,
+    stop_signal: Signal,
     listener: UnixListener,
     connection: Option<Connection>,
     backlog: Backlog,
@@ -52,7 +53,7 @@ pub struct Supervisor {
     report: Option<OwnedFd>,
     report_text: Vec<u8>,
     container: Option<(Pid, OwnedFd, OwnedFd)>,
-    started_ms: Option<u64>,
+    started: Option<(u64, i32)>,
     exit: Option<Exit>,
     kill_at: Option<Instant>,
     last_progress: Instant,
@@ -110,6 +111,7 @@ impl Supervisor {
         Supervisor {
             directory: directory.to_owned(),
             oom_counter: plan.oom_counter.clone(),
+            stop_signal: Signal::from_named_raw(plan.stop_signal).unwrap_or(Signal::TERM),
             listener,
             connection: None,
             backlog: Backlog::default(),
@@ -117,7 +119,7 @@ impl Supervisor {
             report: None,
             report_text: Vec::new(),
             container: None,
-            started_ms: None,
+            started: None,
             exit: None,
             kill_at: None,
             last_progress: Instant::now(),
@@ -267,10 +269,10 @@ impl Supervisor {
                 ToShim::Stop { grace_ms } => {
                     let at = Instant::now() + Duration::from_millis(grace_ms);
                     self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
-                    self.signal(Signal::TERM);
+                    self.signal(self.stop_signal);
                 }
                 ToShim::Kill => self.signal(Signal::KILL),
-                ToShim::Leave => self.leave = self.exit.is_some(),
+                ToShim::Leave => self.leave = self.exit.is_some() && self.backlog.is_empty(),
             }
         }
     }
@@ -288,7 +290,7 @@ impl Supervisor {
             .as_ref()
             .filter(|_| self.outputs.iter().all(|output| output.pipe.is_none()));
         let mut news = News {
-            started_ms: self.started_ms,
+            started: self.started,
             backlog: &mut self.backlog,
             exit,
         };
@@ -308,7 +310,11 @@ impl Supervisor {
             Ok(0) => {
                 self.report = None;
                 if self.report_text == [REPORT_EXEC] {
-                    self.started_ms = Some(now_ms());
+                    let init_pid = self
+                        .container
+                        .as_ref()
+                        .map_or(0, |(pid, ..)| pid.as_raw_nonzero().get());
+                    self.started = Some((now_ms(), init_pid));
                 }
             }
             Ok(count) => self.report_text.extend_from_slice(&buffer[..count]),
@@ -376,7 +382,7 @@ impl Supervisor {
 
     /// Why the application never ran, if so.
     fn failure_text(&self) -> Option<String> {
-        if self.started_ms.is_some() {
+        if self.started.is_some() {
             return None;
         }
         let text = self
@@ -453,6 +459,7 @@ pub mod tests {
             env: Vec::new(),
             cwd: "/".to_owned(),
             user: String::new(),
+            stop_signal: 15,
             hostname: "test".to_owned(),
             hosts: String::new(),
             resolv_conf: String::new(),

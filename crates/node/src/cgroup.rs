@@ -1,0 +1,395 @@
+//! Control groups, version 1 and version 2. What is written where is decided by pure functions in [`v1`] and [`v2`];
+//! this module finds the hierarchies, makes and removes groups. It never touches a group outside its own parent.
+
+mod v1;
+mod v2;
+
+use crate::error::{NodeError, Step};
+use apron_link::instance::{CgroupView, OomCounter};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a killed group's processes to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time between two looks at a group that is not empty yet.
+const EMPTY_POLL: Duration = Duration::from_millis(1);
+
+/// What an instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processor share in thousandths.
+    pub cpu_millis: u32,
+    /// Memory in bytes, without swap.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids_max: u32,
+}
+
+/// A value for a file; `optional` ones may be refused by kernels built without the feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    file: &'static str,
+    value: String,
+    optional: bool,
+}
+
+fn setting(file: &'static str, value: impl ToString) -> Setting {
+    Setting {
+        file,
+        value: value.to_string(),
+        optional: false,
+    }
+}
+
+/// Where the hierarchies are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Layout {
+    /// One mount per controller, or several controllers together.
+    V1(BTreeMap<String, PathBuf>),
+    /// The unified hierarchy.
+    V2(PathBuf),
+}
+
+/// The groups of one platform.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    layout: Layout,
+    parent: String,
+}
+
+/// The groups of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Directories to join.
+    pub directories: Vec<PathBuf>,
+    /// What the container sees of them.
+    pub view: CgroupView,
+    /// Where memory kills are counted.
+    pub oom_counter: OomCounter,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies of this machine and makes the parent group `parent`.
+    pub fn open(parent: &str) -> Result<Cgroups, NodeError> {
+        let mountinfo =
+            std::fs::read_to_string("/proc/self/mountinfo").step("read /proc/self/mountinfo")?;
+        let layout = layout(&mountinfo)?;
+        let cgroups = Cgroups {
+            layout,
+            parent: parent.to_owned(),
+        };
+        for directory in cgroups.parents() {
+            make(&directory)?;
+        }
+        if let Layout::V2(mount) = &cgroups.layout {
+            for directory in [mount.clone(), mount.join(parent)] {
+                write(
+                    &directory,
+                    &setting("cgroup.subtree_control", v2::CONTROLLERS),
+                )
+                .map_err(|error| NodeError::Missing {
+                    feature: "cgroup delegation",
+                    detail: error.to_string(),
+                })?;
+            }
+        }
+        Ok(cgroups)
+    }
+
+    /// Makes the groups of an instance with its limits.
+    pub fn create(&self, id: &str, limits: &Limits) -> Result<Group, NodeError> {
+        let group = self.group(id);
+        for directory in &group.directories {
+            make(directory)?;
+        }
+        match &self.layout {
+            Layout::V1(mounts) => {
+                for (controller, settings) in v1::settings(limits) {
+                    let directory = mounts[controller].join(&self.parent).join(id);
+                    settings
+                        .iter()
+                        .try_for_each(|setting| write(&directory, setting))?;
+                }
+            }
+            Layout::V2(mount) => {
+                let directory = mount.join(&self.parent).join(id);
+                v2::settings(limits)
+                    .iter()
+                    .try_for_each(|setting| write(&directory, setting))?;
+            }
+        }
+        Ok(group)
+    }
+
+    /// The names of all groups there are.
+    pub fn list(&self) -> Result<Vec<String>, NodeError> {
+        let mut names = Vec::new();
+        for parent in self.parents() {
+            match std::fs::read_dir(&parent) {
+                Ok(entries) => names.extend(
+                    entries
+                        .filter_map(Result::ok)
+                        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                        .filter_map(|entry| entry.file_name().into_string().ok()),
+                ),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(NodeError::step(format!("list {}", parent.display()), error));
+                }
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Ends every process of an instance's groups and removes them; blocks until that is done.
+    pub fn remove(&self, id: &str) -> Result<(), NodeError> {
+        let deadline = Instant::now() + EMPTY_WITHIN;
+        for directory in self.group(id).directories {
+            loop {
+                match std::fs::remove_dir(&directory) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == ErrorKind::NotFound => break,
+                    Err(error) if Instant::now() >= deadline => {
+                        return Err(NodeError::step(
+                            format!("remove {}", directory.display()),
+                            error,
+                        ));
+                    }
+                    Err(_) => {
+                        end_processes(&directory);
+                        std::thread::sleep(EMPTY_POLL);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every group and the parent.
+    pub fn purge(&self) -> Result<(), NodeError> {
+        for id in self.list()? {
+            self.remove(&id)?;
+        }
+        for directory in self.parents() {
+            match std::fs::remove_dir(&directory) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(NodeError::step(
+                        format!("remove {}", directory.display()),
+                        error,
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where everything about an instance's groups is, whether they exist or not.
+    pub fn group(&self, id: &str) -> Group {
+        let directories: Vec<PathBuf> = self
+            .parents()
+            .into_iter()
+            .map(|parent| parent.join(id))
+            .collect();
+        match &self.layout {
+            Layout::V1(mounts) => Group {
+                view: CgroupView::V1(v1::view(mounts)),
+                oom_counter: OomCounter {
+                    file: mounts["memory"]
+                        .join(&self.parent)
+                        .join(id)
+                        .join("memory.oom_control"),
+                    key: "oom_kill".to_owned(),
+                },
+                directories,
+            },
+            Layout::V2(mount) => Group {
+                view: CgroupView::V2,
+                oom_counter: OomCounter {
+                    file: mount.join(&self.parent).join(id).join("memory.events"),
+                    key: "oom_kill".to_owned(),
+                },
+                directories,
+            },
+        }
+    }
+
+    fn parents(&self) -> Vec<PathBuf> {
+        let mut mounts: Vec<&PathBuf> = match &self.layout {
+            Layout::V1(mounts) => mounts.values().collect(),
+            Layout::V2(mount) => vec![mount],
+        };
+        // Controllers mounted together share a directory.
+        mounts.sort();
+        mounts.dedup();
+        mounts
+            .into_iter()
+            .map(|mount| mount.join(&self.parent))
+            .collect()
+    }
+}
+
+/// Finds the hierarchies in the text of `/proc/self/mountinfo` (proc(5)).
+fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
+    let mut v1_mounts = BTreeMap::new();
+    let mut v2_mount = None;
+    for line in mountinfo.lines() {
+        let Some((before, after)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(at) = before.split(' ').nth(4) else {
+            continue;
+        };
+        let mut after = after.split(' ');
+        match after.next() {
+            Some("cgroup2") => v2_mount = v2_mount.or_else(|| Some(PathBuf::from(at))),
+            Some("cgroup") => {
+                let options = after.nth(1).unwrap_or_default();
+                for controller in options
+                    .split(',')
+                    .filter(|option| v1::CONTROLLERS.contains(option))
+                {
+                    v1_mounts
+                        .entry(controller.to_owned())
+                        .or_insert_with(|| PathBuf::from(at));
+                }
+            }
+            _ => {}
+        }
+    }
+    if v1_mounts.len() == v1::CONTROLLERS.len() {
+        return Ok(Layout::V1(v1_mounts));
+    }
+    match (v2_mount, v1_mounts.is_empty()) {
+        (Some(mount), true) => Ok(Layout::V2(mount)),
+        (_, false) => Err(NodeError::Missing {
+            feature: "a control group controller",
+            detail: format!(
+                "version 1 is mounted with {}, needed are {}",
+                v1_mounts.keys().cloned().collect::<Vec<_>>().join(", "),
+                v1::CONTROLLERS.join(", ")
+            ),
+        }),
+        (None, true) => Err(NodeError::Missing {
+            feature: "the control group file system",
+            detail: "nothing of type cgroup or cgroup2 is mounted; mount cgroup2 on /sys/fs/cgroup"
+                .to_owned(),
+        }),
+    }
+}
+
+fn make(directory: &Path) -> Result<(), NodeError> {
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(NodeError::step(
+            format!("make the control group {}", directory.display()),
+            error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn write(directory: &Path, setting: &Setting) -> Result<(), NodeError> {
+    let path = directory.join(setting.file);
+    match std::fs::write(&path, &setting.value) {
+        Err(error) if !setting.optional => Err(NodeError::step(
+            format!("write `{}` to {}", setting.value, path.display()),
+            error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Sends SIGKILL to everything in a group. Version 2 has a file for it; in version 1 the bound of processes goes to zero
+/// first, so that none can escape by forking.
+fn end_processes(directory: &Path) {
+    if std::fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let _ = std::fs::write(directory.join("pids.max"), "0");
+    let processes = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter_map(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+        31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:5 - cgroup cgroup rw,cpu,cpuacct\n\
+        32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+        33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
+        34 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+        35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+    const V2: &str =
+        "31 24 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[test]
+    fn both_versions_are_found() {
+        let Layout::V1(mounts) = layout(V1).unwrap() else {
+            panic!("not version 1")
+        };
+        assert_eq!(mounts["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(layout(V2).unwrap(), Layout::V2("/sys/fs/cgroup".into()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let text = layout("").unwrap_err().to_string();
+        assert!(
+            text.contains("control group file system is missing"),
+            "{text}"
+        );
+        let partly: String = V1
+            .lines()
+            .filter(|line| !line.contains("memory"))
+            .fold(String::new(), |a, b| a + b + "\n");
+        let text = layout(&partly).unwrap_err().to_string();
+        assert!(
+            text.contains("mounted with cpu, pids, needed are cpu, memory, pids"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn controllers_mounted_together_are_joined_once() {
+        let cgroups = Cgroups {
+            layout: layout(V1).unwrap(),
+            parent: "apron-x".to_owned(),
+        };
+        let group = cgroups.group("abc");
+        assert_eq!(group.directories.len(), 3);
+        assert!(
+            group
+                .directories
+                .contains(&"/sys/fs/cgroup/cpu,cpuacct/apron-x/abc".into())
+        );
+        assert_eq!(
+            group.view,
+            CgroupView::V1(vec![
+                "cpu,cpuacct".to_owned(),
+                "memory".to_owned(),
+                "pids".to_owned()
+            ])
+        );
+        let cgroups = Cgroups {
+            layout: layout(V2).unwrap(),
+            parent: "apron-x".to_owned(),
+        };
+        assert_eq!(
+            cgroups.group("abc").oom_counter.file,
+            Path::new("/sys/fs/cgroup/apron-x/abc/memory.events")
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Making an instance.
+
+use crate::cgroup::Limits;
+use crate::error::NodeError;
+use crate::instance::shim::{self, Handover};
+use crate::instance::{Instance, link};
+use crate::node::{Inner, failed};
+use crate::plan::{Surroundings, plan};
+use crate::pool::Slot;
+use apron_compute::{ComputeError, Exit, InstanceSpec, InstanceState};
+use apron_domain::Millis;
+use apron_link::instance::Plan;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for an application's first instruction once its shim was asked.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// Makes an instance and waits until its application runs or could not be started.
+pub async fn create(inner: Arc<Inner>, spec: InstanceSpec) -> Result<(), ComputeError> {
+    let _turn = inner.turn(&spec.id).await;
+    if inner.instance(&spec.id).is_some() {
+        return Ok(());
+    }
+    let instance = make(&inner, &spec).await?;
+    let decided = instance.wait_for(|state| !matches!(state, InstanceState::Starting));
+    if tokio::time::timeout(START_WITHIN, decided).await.is_err() {
+        let directory = inner.files.directory(spec.id.as_str());
+        // Its end is noticed by the conversation, which records it.
+        let _ = tokio::task::spawn_blocking(move || shim::end(&directory)).await;
+        return Err(ComputeError::Failed(format!(
+            "instance {} did not start within {START_WITHIN:?}",
+            spec.id
+        )));
+    }
+    Ok(())
+}
+
+async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, ComputeError> {
+    // Held until the instance is known, so that its layers are not removed meanwhile.
+    let _in_use = inner.layers.in_use.read().await;
+    let prepared = inner.layers.prepare(&spec.image).await?;
+    let slot = inner.pool.take(spec.disk_bytes).await.map_err(failed)?;
+    let plan = plan(
+        spec,
+        Surroundings {
+            config: &prepared.config,
+            layers: &prepared.layers,
+            layers_directory: inner.layers.directory().to_owned(),
+            slot: slot.namespace.slot,
+            address: slot.namespace.address,
+            resolvers: inner.network.resolvers(),
+            group: inner.cgroups.group(spec.id.as_str()),
+        },
+    );
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(text) => {
+            inner.pool.discard(&slot);
+            return Err(ComputeError::Failed(text));
+        }
+    };
+    let limits = Limits {
+        cpu_millis: spec.cpu_millis,
+        memory_bytes: spec.memory_bytes,
+        // The container's init is not the application's.
+        pids_max: spec.pids_max.saturating_add(1),
+    };
+    let (instance, commands) = Instance::new(
+        spec.id.clone(),
+        spec.service.clone(),
+        &plan,
+        InstanceState::Starting,
+    );
+    let instance = Arc::new(instance);
+    let worker = inner.clone();
+    tokio::task::spawn_blocking(move || start(&worker, &plan, &limits, slot))
+        .await
+        .map_err(|error| {
+            ComputeError::Failed(format!("the start of an instance was interrupted: {error}"))
+        })?
+        .map_err(failed)?;
+    inner.insert(instance.clone());
+    let conversation = tokio::spawn(link::attend(
+        instance.clone(),
+        inner.surroundings(),
+        commands,
+    ));
+    instance.linked(conversation.abort_handle());
+    Ok(instance)
+}
+
+/// Makes what the shim needs and starts it; removes everything again when that fails. Blocks.
+fn start(inner: &Inner, plan: &Plan, limits: &Limits, mut slot: Slot) -> Result<(), NodeError> {
+    let made = (|| {
+        // What a killed attempt may have left.
+        if inner.files.directory(&plan.id).exists() {
+            inner.remove_traces(&plan.id, None)?;
+        }
+        let listener = inner.files.create(plan)?;
+        inner.disks.assign(&mut slot.disk, &plan.id)?;
+        inner.cgroups.create(&plan.id, limits)?;
+        Ok(listener)
+    })();
+    let slot_number = slot.namespace.slot;
+    let started = match made {
+        Ok(listener) => {
+            let directory = inner.files.directory(&plan.id);
+            let handover = Handover {
+                listener,
+                network: slot.namespace.descriptor,
+                disk: slot.disk.mount,
+            };
+            shim::spawn(&inner.config.shim, &directory, handover)
+        }
+        Err(error) => {
+            inner.pool.discard(&slot);
+            Err(error)
+        }
+    };
+    if started.is_err()
+        && let Err(error) = inner.remove_traces(&plan.id, Some(slot_number))
+    {
+        tracing::warn!(instance = plan.id, %error, "what was made of an instance could not be removed");
+    }
+    started
+}
+
+/// The end of an instance that never ran or was lost.
+pub fn exit_with(error: String, at: Millis) -> Exit {
+    Exit {
+        code: None,
+        signal: None,
+        out_of_memory: false,
+        error: Some(error),
+        at,
+    }
+}

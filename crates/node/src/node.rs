@@ -1,0 +1,346 @@
+//! The backend as the control plane sees it.
+
+use crate::cgroup::Cgroups;
+use crate::config::NodeConfig;
+use crate::disk::Disks;
+use crate::error::{NodeError, Step};
+use crate::instance::Instance;
+use crate::instance::files::InstanceFiles;
+use crate::instance::link;
+use crate::instance::shim;
+use crate::layers::Layers;
+use crate::network::Network;
+use crate::pool::Pool;
+use crate::{Clock, adopt, create, listening, probe, purge, requirements};
+use apron_compute::{
+    Compute, ComputeError, ComputeEvent, InstanceSpec, InstanceState, InstanceStatus, Probe,
+    ProbeAnswer,
+};
+use apron_domain::{Digest, InstanceId};
+use apron_link::instance::ToShim;
+use apron_oci::ContentStore;
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedMutexGuard, mpsc};
+
+/// Events that wait for the control plane; a full queue slows the applications' output.
+const EVENTS_MAX: usize = 256;
+
+/// How long after the end of its grace an instance may take to be gone before its shim is ended.
+const KILL_WITHIN: Duration = Duration::from_secs(5);
+
+/// The local backend. Instances go on when it is dropped.
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+/// What everything here works with.
+pub(crate) struct Inner {
+    pub config: NodeConfig,
+    pub clock: Clock,
+    pub files: InstanceFiles,
+    pub cgroups: Cgroups,
+    pub network: Arc<Network>,
+    pub disks: Arc<Disks>,
+    pub layers: Layers,
+    pub pool: Arc<Pool>,
+    pub events: mpsc::Sender<ComputeEvent>,
+    reader: Mutex<Option<mpsc::Receiver<ComputeEvent>>>,
+    instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
+    turns: Mutex<BTreeMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
+    _lock: File,
+}
+
+impl Node {
+    /// Checks that this machine can run instances, takes over those that run, and removes what former runs left behind.
+    /// Fails naming what the machine lacks, or when another process manages the same instances.
+    pub async fn start(
+        config: NodeConfig,
+        images: Arc<ContentStore>,
+        clock: Clock,
+    ) -> Result<Arc<Node>, NodeError> {
+        config.check()?;
+        let (events, reader) = mpsc::channel(EVENTS_MAX);
+        let opened = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || open(&config, images))
+                .await
+                .step("start the local backend")??
+        };
+        let Opened {
+            lock,
+            files,
+            cgroups,
+            network,
+            disks,
+            layers,
+            found,
+        } = opened;
+        let pool = Pool::start(network.clone(), disks.clone(), config.pool_slots).await?;
+        let inner = Arc::new(Inner {
+            config,
+            clock,
+            files,
+            cgroups,
+            network,
+            disks,
+            layers,
+            pool,
+            events,
+            reader: Mutex::new(Some(reader)),
+            instances: Mutex::default(),
+            turns: Mutex::default(),
+            _lock: lock,
+        });
+        for found in found {
+            adopt::take_over(&inner, found);
+        }
+        Ok(Arc::new(Node { inner }))
+    }
+
+    /// Removes every trace of a platform's instances: processes, control groups, networks, firewall rules, disks and
+    /// layers. Fails when a [`Node`] is at work on them.
+    pub async fn purge(config: NodeConfig) -> Result<(), NodeError> {
+        config.check()?;
+        tokio::task::spawn_blocking(move || purge::purge(&config))
+            .await
+            .step("purge the local backend")?
+    }
+}
+
+struct Opened {
+    lock: File,
+    files: InstanceFiles,
+    cgroups: Cgroups,
+    network: Arc<Network>,
+    disks: Arc<Disks>,
+    layers: Layers,
+    found: Vec<adopt::Found>,
+}
+
+fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeError> {
+    requirements::check(config)?;
+    let lock = take_lock(&config.run_dir)?;
+    let files = InstanceFiles::open(&config.run_dir)?;
+    let cgroups = Cgroups::open(&config.scope())?;
+    let network = Arc::new(Network::open(config)?);
+    let disks = Arc::new(Disks::open(config.data_dir.join("disks"))?);
+    let layers = Layers::open(config.data_dir.join("layers"), images)?;
+    let found = adopt::look(&files, &cgroups, &network, &disks)?;
+    Ok(Opened {
+        lock,
+        files,
+        cgroups,
+        network,
+        disks,
+        layers,
+        found,
+    })
+}
+
+/// Makes sure that nobody else works on the same instances, as long as the file is open.
+pub(crate) fn take_lock(run_dir: &Path) -> Result<File, NodeError> {
+    std::fs::create_dir_all(run_dir).step(format!("make {}", run_dir.display()))?;
+    let path = run_dir.join("node.lock");
+    let file = File::create(&path).step(format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(NodeError::Busy(run_dir.to_owned())),
+        Err(error) => Err(NodeError::step(format!("lock {}", path.display()), error)),
+    }
+}
+
+impl Inner {
+    pub fn instance(&self, id: &InstanceId) -> Option<Arc<Instance>> {
+        self.instances().get(id).cloned()
+    }
+
+    pub fn insert(&self, instance: Arc<Instance>) {
+        self.instances().insert(instance.id.clone(), instance);
+    }
+
+    /// Waits until nobody else creates or removes the instance.
+    pub async fn turn(&self, id: &InstanceId) -> OwnedMutexGuard<()> {
+        let turn = lock(&self.turns).entry(id.clone()).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    /// What the conversation with a shim needs.
+    pub fn surroundings(&self) -> link::Surroundings {
+        link::Surroundings {
+            files: self.files.clone(),
+            events: self.events.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Removes every trace of an instance; each may be gone already. Blocks.
+    pub fn remove_traces(&self, id: &str, slot: Option<u32>) -> Result<(), NodeError> {
+        shim::end(&self.files.directory(id))?;
+        self.cgroups.remove(id)?;
+        if let Some(slot) = slot {
+            self.network.remove(slot)?;
+        }
+        self.disks.remove(id)?;
+        // Last, because it is what tells that there is something to remove.
+        self.files.remove(id)
+    }
+
+    async fn remove(self: Arc<Inner>, id: InstanceId) -> Result<(), ComputeError> {
+        let _turn = self.turn(&id).await;
+        let instance = self.instance(&id);
+        let slot = match &instance {
+            Some(instance) => {
+                instance.unlink();
+                Some(instance.slot)
+            }
+            None => self.files.plan(id.as_str()).map(|plan| plan.slot),
+        };
+        let inner = self.clone();
+        let name = id.to_string();
+        tokio::task::spawn_blocking(move || inner.remove_traces(&name, slot))
+            .await
+            .step("remove an instance")
+            .and_then(|result| result)
+            .map_err(failed)?;
+        self.instances().remove(&id);
+        lock(&self.turns).remove(&id);
+        if let Some(instance) = instance {
+            // Whoever waits for its end need not wait any longer.
+            instance.ended(create::exit_with("removed".to_owned(), (self.clock)()));
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<(), ComputeError> {
+        let Some(instance) = self.instance(id) else {
+            return Ok(());
+        };
+        let ended = |state: &InstanceState| matches!(state, InstanceState::Exited(_));
+        if instance.exit().is_some() {
+            return Ok(());
+        }
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let end = async {
+            instance.command(ToShim::Stop { grace_ms }).await;
+            instance.wait_for(ended).await;
+        };
+        if tokio::time::timeout(grace.saturating_add(KILL_WITHIN), end)
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        // The shim does not do its work. Its end is noticed by the conversation, which records it.
+        let directory = self.files.directory(id.as_str());
+        tokio::task::spawn_blocking(move || shim::end(&directory))
+            .await
+            .step("end a shim")
+            .and_then(|result| result)
+            .map_err(failed)?;
+        tokio::time::timeout(KILL_WITHIN, instance.wait_for(ended))
+            .await
+            .map_err(|_| ComputeError::Failed(format!("instance {id} did not end")))
+    }
+
+    fn instances(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Arc<Instance>>> {
+        lock(&self.instances)
+    }
+}
+
+#[async_trait]
+impl Compute for Node {
+    async fn prepare(&self, image: &Digest) -> Result<(), ComputeError> {
+        let _in_use = self.inner.layers.in_use.read().await;
+        self.inner.layers.prepare(image).await.map(|_| ())
+    }
+
+    async fn create(&self, spec: &InstanceSpec) -> Result<(), ComputeError> {
+        // In a task of its own: a caller that goes away leaves no half-made instance.
+        let work = create::create(self.inner.clone(), spec.clone());
+        tokio::spawn(work).await.map_err(interrupted)?
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<(), ComputeError> {
+        self.inner.stop(id, grace).await
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), ComputeError> {
+        tokio::spawn(self.inner.clone().remove(id.clone()))
+            .await
+            .map_err(interrupted)?
+    }
+
+    async fn list(&self) -> Result<Vec<InstanceStatus>, ComputeError> {
+        Ok(self
+            .inner
+            .instances()
+            .values()
+            .map(|instance| instance.status())
+            .collect())
+    }
+
+    async fn probe(&self, id: &InstanceId, probe: &Probe, timeout: Duration) -> ProbeAnswer {
+        let no = |detail: String| ProbeAnswer {
+            healthy: false,
+            answered: false,
+            detail,
+        };
+        let Some(instance) = self.inner.instance(id) else {
+            return no("the instance does not exist".to_owned());
+        };
+        if instance.exit().is_some() {
+            return no("the application has ended".to_owned());
+        }
+        let mut answer = probe::probe(instance.address, probe, timeout).await;
+        if !answer.answered
+            && answer.detail == "connection refused"
+            && let Some(pid) = instance.init_pid()
+        {
+            let port = instance.address.port();
+            answer.detail = format!(
+                "connection refused on port {port}{}",
+                listening::explain(port, &listening::ports(pid))
+            );
+        }
+        answer
+    }
+
+    fn subscribe(&self) -> mpsc::Receiver<ComputeEvent> {
+        // Everything since the start waits in the queue, ends of adopted instances included.
+        lock(&self.inner.reader)
+            .take()
+            .unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    async fn retain_images(&self, keep: &BTreeSet<Digest>) -> Result<(), ComputeError> {
+        let instances = self
+            .inner
+            .instances()
+            .values()
+            .flat_map(|instance| instance.layers.clone())
+            .collect();
+        self.inner.layers.retain(keep, &instances).await
+    }
+}
+
+/// A failed step in the contract's words.
+pub(crate) fn failed(error: NodeError) -> ComputeError {
+    let text = error.to_string();
+    match text.contains("o space left") || text.contains("is used up") {
+        true => ComputeError::Capacity(text),
+        false => ComputeError::Failed(text),
+    }
+}
+
+fn interrupted(error: tokio::task::JoinError) -> ComputeError {
+    ComputeError::Failed(format!("the work on an instance was interrupted: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,49 @@
+//! Removing every trace of a platform's instances.
+
+use crate::cgroup::Cgroups;
+use crate::config::NodeConfig;
+use crate::error::{NodeError, Step};
+use crate::instance::files::InstanceFiles;
+use crate::instance::shim;
+use crate::network;
+use crate::node::take_lock;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Ends and removes everything; what is gone already is fine. Blocks.
+pub fn purge(config: &NodeConfig) -> Result<(), NodeError> {
+    if !config.run_dir.exists() && !config.data_dir.exists() {
+        return purge_kernel(config);
+    }
+    let lock = take_lock(&config.run_dir)?;
+    let files = InstanceFiles::open(&config.run_dir)?;
+    for name in files.list()? {
+        shim::end(&files.directory(&name))?;
+    }
+    purge_kernel(config)?;
+    for directory in [
+        config.run_dir.join("instances"),
+        config.data_dir.join("disks"),
+        config.data_dir.join("layers"),
+    ] {
+        remove_directory(&directory)?;
+    }
+    let _ = std::fs::remove_file(config.run_dir.join("node.lock"));
+    drop(lock);
+    // Both may hold other things of the platform, which are not ours to remove.
+    let _ = std::fs::remove_dir(&config.run_dir);
+    let _ = std::fs::remove_dir(&config.data_dir);
+    Ok(())
+}
+
+fn purge_kernel(config: &NodeConfig) -> Result<(), NodeError> {
+    Cgroups::open(&config.scope())?.purge()?;
+    network::purge(config)
+}
+
+fn remove_directory(directory: &Path) -> Result<(), NodeError> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.step(format!("remove {}", directory.display())),
+    }
+}
