@@ -53,6 +53,7 @@ IMPLEMENTED = {
         "CreateLogGroup",
         "CreateLogStream",
         "DeleteLogGroup",
+        "DeleteLogStream",
         "DeleteRetentionPolicy",
         "DescribeLogGroups",
         "DescribeLogStreams",

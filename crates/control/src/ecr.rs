@@ -42,8 +42,19 @@ pub struct Ecr {
 
 impl Ecr {
     /// ECR over these stores; `tokens` makes the passwords that the registry's gate checks.
-    pub fn new(settings: Arc<Settings>, store: Store, content: Arc<ContentStore>, tokens: Arc<Tokens>) -> Ecr {
-        Ecr { settings, store, content, tokens, lifecycle: tokio::sync::Mutex::default() }
+    pub fn new(
+        settings: Arc<Settings>,
+        store: Store,
+        content: Arc<ContentStore>,
+        tokens: Arc<Tokens>,
+    ) -> Ecr {
+        Ecr {
+            settings,
+            store,
+            content,
+            tokens,
+            lifecycle: tokio::sync::Mutex::default(),
+        }
     }
 
     fn error(&self, code: &str, message: impl Into<String>) -> ApiError {
@@ -51,12 +62,17 @@ impl Ecr {
     }
 
     fn invalid(&self, parameter: &str, constraint: &str) -> ApiError {
-        let message = format!("Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'");
+        let message = format!(
+            "Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'"
+        );
         self.error("InvalidParameterException", message)
     }
 
     fn not_found(&self, name: &str, registry: &str) -> ApiError {
-        self.error("RepositoryNotFoundException", not_found_text(name, registry))
+        self.error(
+            "RepositoryNotFoundException",
+            not_found_text(name, registry),
+        )
     }
 
     fn bad_page_token(&self, _: InvalidPageToken) -> ApiError {
@@ -64,9 +80,18 @@ impl Ecr {
     }
 
     /// The repository of that name in the registry the caller means.
-    async fn repository(&self, call: &Call, registry: Option<&str>, name: &str) -> Result<Repository, ApiError> {
+    async fn repository(
+        &self,
+        call: &Call,
+        registry: Option<&str>,
+        name: &str,
+    ) -> Result<Repository, ApiError> {
         self.check_registry(registry, name)?;
-        let found = self.store.repository_get(name).await.map_err(|e| stored(call, "read the repository", &e))?;
+        let found = self
+            .store
+            .repository_get(name)
+            .await
+            .map_err(|e| stored(call, "read the repository", &e))?;
         found.ok_or_else(|| self.not_found(name, &self.settings.account))
     }
 
@@ -87,7 +112,10 @@ impl Ecr {
     }
 
     fn arn(&self, name: &str) -> String {
-        format!("arn:aws:ecr:{}:{}:repository/{name}", self.settings.region, self.settings.account)
+        format!(
+            "arn:aws:ecr:{}:{}:repository/{name}",
+            self.settings.region, self.settings.account
+        )
     }
 }
 

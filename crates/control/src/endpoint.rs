@@ -67,7 +67,11 @@ pub trait Credentials: Send + Sync {
     ///
     /// # Errors
     /// [`AuthFailure::UnknownKey`] for a key or session token that is not ours, [`AuthFailure::ExpiredToken`].
-    async fn find(&self, access_key_id: &str, session_token: Option<&str>) -> Result<Principal, AuthFailure>;
+    async fn find(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+    ) -> Result<Principal, AuthFailure>;
 }
 
 /// One call of an operation, authenticated and valid.
@@ -142,7 +146,14 @@ impl Endpoint {
         clock: Arc<dyn Clock>,
         chance: Arc<dyn Chance>,
     ) -> Endpoint {
-        Endpoint { services, credentials, region, clock, chance, keys: KeyCache::default() }
+        Endpoint {
+            services,
+            credentials,
+            region,
+            clock,
+            chance,
+            keys: KeyCache::default(),
+        }
     }
 
     /// Answers one request, whatever it is.
@@ -156,7 +167,10 @@ impl Endpoint {
             return answer::health();
         }
         let now = self.clock.now();
-        let mut journey = Journey { request_id: answer::request_id(random(&*self.chance)), ..Journey::default() };
+        let mut journey = Journey {
+            request_id: answer::request_id(random(&*self.chance)),
+            ..Journey::default()
+        };
         let result = self.perform(request, now, &mut journey).await;
         let took_ms = self.clock.now().since(now);
         let encoded = match &result {
@@ -191,18 +205,37 @@ impl Endpoint {
         route::host_from_authority(&mut parts);
         let head = head(&parts);
         let authorization = Authorization::parse(head);
-        let Route { service, target } = route::find(&self.services, &parts, authorization.as_ref().ok())?;
+        let Route { service, target } =
+            route::find(&self.services, &parts, authorization.as_ref().ok())?;
         let model = service.model();
         journey.model = Some(model);
         route::check_content_type(model, &parts)?;
         let refuse = |failure: AuthFailure| failure.to_error(model.protocol);
         let authorization = authorization.map_err(refuse)?;
-        authorization.check_scope(&self.regions(model), &model.signing_name, now.0).map_err(refuse)?;
+        authorization
+            .check_scope(&self.regions(model), &model.signing_name, now.0)
+            .map_err(refuse)?;
         let token = authorization.session_token.as_deref();
-        let principal = self.credentials.find(&authorization.access_key_id, token).await.map_err(refuse)?;
-        journey.access_key_id.clone_from(&authorization.access_key_id);
-        let body = body::read(&parts.headers, body).await.map_err(|error| body_error(&error))?;
-        verify(&authorization, head, &body, &principal.secret, Payload::Signed, &self.keys).map_err(refuse)?;
+        let principal = self
+            .credentials
+            .find(&authorization.access_key_id, token)
+            .await
+            .map_err(refuse)?;
+        journey
+            .access_key_id
+            .clone_from(&authorization.access_key_id);
+        let body = body::read(&parts.headers, body)
+            .await
+            .map_err(|error| body_error(&error))?;
+        verify(
+            &authorization,
+            head,
+            &body,
+            &principal.secret,
+            Payload::Signed,
+            &self.keys,
+        )
+        .map_err(refuse)?;
         let form: &[u8] = match parts.method {
             Method::GET => parts.uri.query().unwrap_or_default().as_bytes(),
             _ => &body,
@@ -248,7 +281,8 @@ fn offered<'a>(model: &'a Model, name: &str, form: &[u8]) -> Result<&'a Operatio
         Lookup::Offered(operation) => Ok(operation),
         Lookup::NotOffered => Err(ApiError::not_available(&model.service_name, name)),
         Lookup::Unknown if model.protocol == Protocol::Query => {
-            let version = codec::form_field(form, "Version").unwrap_or_else(|| model.api_version.clone());
+            let version =
+                codec::form_field(form, "Version").unwrap_or_else(|| model.api_version.clone());
             Err(ApiError::invalid_action(name, &version))
         }
         Lookup::Unknown => Err(ApiError::unknown_operation()),

@@ -26,11 +26,21 @@ impl Ecr {
     pub(super) async fn batch_get_image(&self, call: &Call) -> Result<Value, ApiError> {
         let input: Batch = call.input()?;
         let name = &input.repository_name;
-        self.repository(call, input.registry_id.as_deref(), name).await?;
+        self.repository(call, input.registry_id.as_deref(), name)
+            .await?;
         let (mut images, mut failures) = (Vec::new(), Vec::new());
         for id in &input.image_ids {
             match self.find(call, name, id).await? {
-                Ok(digest) => match self.image(call, name, id, &digest, input.accepted_media_types.as_deref()).await? {
+                Ok(digest) => match self
+                    .image(
+                        call,
+                        name,
+                        id,
+                        &digest,
+                        input.accepted_media_types.as_deref(),
+                    )
+                    .await?
+                {
                     Ok(image) => images.push(image),
                     Err(none) => failures.push(failure(id, &none)),
                 },
@@ -48,10 +58,17 @@ impl Ecr {
         digest: &Digest,
         accepted: Option<&[String]>,
     ) -> Result<Result<Value, NoImage>, ApiError> {
-        let none = |reason: &str| Ok(Err(NoImage { code: "ImageNotFound", reason: reason.to_owned() }));
+        let none = |reason: &str| {
+            Ok(Err(NoImage {
+                code: "ImageNotFound",
+                reason: reason.to_owned(),
+            }))
+        };
         let bytes = self.content.manifest_bytes(digest.as_str()).await;
         let bytes = bytes.map_err(|e| self.content_failure(call, "read the manifest", &e))?;
-        let Some((media_type, bytes)) = bytes else { return none("Requested image not found") };
+        let Some((media_type, bytes)) = bytes else {
+            return none("Requested image not found");
+        };
         if accepted.is_some_and(|accepted| !accepted.contains(&media_type)) {
             return none("Requested image has none of the accepted media types");
         }
@@ -67,7 +84,8 @@ impl Ecr {
     pub(super) async fn batch_delete_image(&self, call: &Call) -> Result<Value, ApiError> {
         let input: Batch = call.input()?;
         let name = &input.repository_name;
-        self.repository(call, input.registry_id.as_deref(), name).await?;
+        self.repository(call, input.registry_id.as_deref(), name)
+            .await?;
         let (mut gone, mut failures): (Vec<ImageId>, Vec<Value>) = (Vec::new(), Vec::new());
         for id in &input.image_ids {
             let outcome = match self.find(call, name, id).await? {
@@ -91,9 +109,20 @@ impl Ecr {
         digest: &Digest,
     ) -> Result<Result<Vec<ImageId>, NoImage>, ApiError> {
         let manifests = self.manifests(call, name).await?;
-        let tags: Vec<String> = manifests.iter().find(|m| m.digest == *digest).map(|m| m.tags.clone()).unwrap_or_default();
-        let gone = |tag: Option<String>| ImageId { image_digest: Some(digest.as_str().to_owned()), image_tag: tag };
-        let indexes: Vec<&Digest> = manifests.iter().filter(|m| is_index(&m.media_type)).map(|m| &m.digest).collect();
+        let tags: Vec<String> = manifests
+            .iter()
+            .find(|m| m.digest == *digest)
+            .map(|m| m.tags.clone())
+            .unwrap_or_default();
+        let gone = |tag: Option<String>| ImageId {
+            image_digest: Some(digest.as_str().to_owned()),
+            image_tag: tag,
+        };
+        let indexes: Vec<&Digest> = manifests
+            .iter()
+            .filter(|m| is_index(&m.media_type))
+            .map(|m| &m.digest)
+            .collect();
         let listed_by = self.listed_by(call, &indexes, digest).await?;
         if let Some(tag) = &id.image_tag
             && (tags.len() > 1 || !listed_by.is_empty())
@@ -103,8 +132,14 @@ impl Ecr {
             return Ok(Ok(vec![gone(Some(tag.clone()))]));
         }
         if !listed_by.is_empty() {
-            let reason = format!("Requested image referenced by manifest list: [{}]", listed_by.join(", "));
-            return Ok(Err(NoImage { code: "ImageReferencedByManifestList", reason }));
+            let reason = format!(
+                "Requested image referenced by manifest list: [{}]",
+                listed_by.join(", ")
+            );
+            return Ok(Err(NoImage {
+                code: "ImageReferencedByManifestList",
+                reason,
+            }));
         }
         let removed = self.content.delete_manifest(name, digest).await;
         removed.map_err(|e| self.content_failure(call, "remove the image", &e))?;
@@ -115,7 +150,12 @@ impl Ecr {
     }
 
     /// The indexes of the repository that list a manifest.
-    async fn listed_by(&self, call: &Call, indexes: &[&Digest], digest: &Digest) -> Result<Vec<String>, ApiError> {
+    async fn listed_by(
+        &self,
+        call: &Call,
+        indexes: &[&Digest],
+        digest: &Digest,
+    ) -> Result<Vec<String>, ApiError> {
         let mut found = Vec::new();
         for index in indexes {
             let bytes = self.content.manifest_bytes(index.as_str()).await;

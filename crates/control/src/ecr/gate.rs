@@ -43,11 +43,20 @@ impl RegistryGate {
         clock: Arc<dyn Clock>,
         watcher: Arc<dyn PushWatcher>,
     ) -> RegistryGate {
-        RegistryGate { settings, store, tokens, credentials, clock, watcher }
+        RegistryGate {
+            settings,
+            store,
+            tokens,
+            credentials,
+            clock,
+            watcher,
+        }
     }
 
     async fn is_authentic(&self, authorization: Option<&str>) -> bool {
-        let Some(password) = authorization.and_then(password) else { return false };
+        let Some(password) = authorization.and_then(password) else {
+            return false;
+        };
         match self.tokens.verify(&password, self.clock.now()) {
             Ok(access_key_id) => self.credentials.find(&access_key_id, None).await.is_ok(),
             Err(refusal) => {
@@ -64,7 +73,10 @@ impl RegistryGate {
         })?;
         match found {
             Some(repository) => Ok(repository.immutable_tags),
-            None => Err(Refusal::UnknownRepository(not_found_text(name, &self.settings.account))),
+            None => Err(Refusal::UnknownRepository(not_found_text(
+                name,
+                &self.settings.account,
+            ))),
         }
     }
 }

@@ -55,8 +55,10 @@ impl Listing {
         let filter = self.filter.as_ref();
         let status = filter.and_then(|filter| filter.tag_status.as_deref());
         let state = filter.and_then(|filter| filter.image_status.as_deref());
-        matches!((status, tagged), (None | Some("ANY"), _) | (Some("TAGGED"), true) | (Some("UNTAGGED"), false))
-            && matches!(state, None | Some("ANY" | "ACTIVE"))
+        matches!(
+            (status, tagged),
+            (None | Some("ANY"), _) | (Some("TAGGED"), true) | (Some("UNTAGGED"), false)
+        ) && matches!(state, None | Some("ANY" | "ACTIVE"))
     }
 
     fn limit(&self) -> usize {
@@ -67,15 +69,22 @@ impl Listing {
 impl Ecr {
     pub(super) async fn list_images(&self, call: &Call) -> Result<Value, ApiError> {
         let input: Listing = call.input()?;
-        self.repository(call, input.registry_id.as_deref(), &input.repository_name).await?;
-        let after = input.next_token.as_deref().map(|text| PageToken::decode::<2>(LIST_KIND, text)).transpose();
+        self.repository(call, input.registry_id.as_deref(), &input.repository_name)
+            .await?;
+        let after = input
+            .next_token
+            .as_deref()
+            .map(|text| PageToken::decode::<2>(LIST_KIND, text))
+            .transpose();
         let after = after.map_err(|e| self.bad_page_token(e))?;
         let mut entries: Vec<(String, String)> = Vec::new();
         for manifest in self.manifests(call, &input.repository_name).await? {
             let digest = manifest.digest.as_str().to_owned();
             match manifest.tags.is_empty() {
                 true if input.takes(false) => entries.push((digest, String::new())),
-                false if input.takes(true) => entries.extend(manifest.tags.into_iter().map(|tag| (digest.clone(), tag))),
+                false if input.takes(true) => {
+                    entries.extend(manifest.tags.into_iter().map(|tag| (digest.clone(), tag)))
+                }
                 _ => {}
             }
         }
@@ -83,7 +92,10 @@ impl Ecr {
         entries.retain(|(digest, tag)| after.as_ref().is_none_or(|[d, t]| (digest, tag) > (d, t)));
         let more = entries.len() > input.limit();
         entries.truncate(input.limit());
-        let next = entries.last().filter(|_| more).map(|(d, t)| PageToken::after([d, t]).encode(LIST_KIND));
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|(d, t)| PageToken::after([d, t]).encode(LIST_KIND));
         let image_id = |(digest, tag): (String, String)| ImageId {
             image_digest: Some(digest),
             image_tag: Some(tag).filter(|tag| !tag.is_empty()),
@@ -95,26 +107,41 @@ impl Ecr {
     pub(super) async fn describe_images(&self, call: &Call) -> Result<Value, ApiError> {
         let input: Listing = call.input()?;
         let name = &input.repository_name;
-        self.repository(call, input.registry_id.as_deref(), name).await?;
+        self.repository(call, input.registry_id.as_deref(), name)
+            .await?;
         let mut entries = self.manifests(call, name).await?;
         entries.retain(|entry| input.takes(!entry.tags.is_empty()));
         let mut next = None;
         match &input.image_ids {
             Some(_) if input.next_token.is_some() || input.max_results.is_some() => {
-                return Err(self.invalid("imageIds", "must not be given together with nextToken or maxResults"));
+                return Err(self.invalid(
+                    "imageIds",
+                    "must not be given together with nextToken or maxResults",
+                ));
             }
             Some(ids) => {
                 let wanted = self.wanted(call, name, ids).await?;
                 entries.retain(|entry| wanted.contains(entry.digest.as_str()));
             }
             None => {
-                let after = input.next_token.as_deref().map(|text| PageToken::decode::<1>(DESCRIBE_KIND, text));
-                let after = after.transpose().map_err(|e| self.bad_page_token(e))?.map(|[digest]| digest);
-                entries.retain(|entry| after.as_deref().is_none_or(|digest| entry.digest.as_str() > digest));
+                let after = input
+                    .next_token
+                    .as_deref()
+                    .map(|text| PageToken::decode::<1>(DESCRIBE_KIND, text));
+                let after = after
+                    .transpose()
+                    .map_err(|e| self.bad_page_token(e))?
+                    .map(|[digest]| digest);
+                entries.retain(|entry| {
+                    after
+                        .as_deref()
+                        .is_none_or(|digest| entry.digest.as_str() > digest)
+                });
                 let more = entries.len() > input.limit();
                 entries.truncate(input.limit());
                 let last = entries.last().filter(|_| more);
-                next = last.map(|last| PageToken::after([last.digest.as_str()]).encode(DESCRIBE_KIND));
+                next =
+                    last.map(|last| PageToken::after([last.digest.as_str()]).encode(DESCRIBE_KIND));
             }
         }
         let mut details = Vec::with_capacity(entries.len());
@@ -125,13 +152,22 @@ impl Ecr {
     }
 
     /// The digests of the images that were asked for; each must exist.
-    async fn wanted(&self, call: &Call, name: &str, ids: &[ImageId]) -> Result<BTreeSet<String>, ApiError> {
+    async fn wanted(
+        &self,
+        call: &Call,
+        name: &str,
+        ids: &[ImageId],
+    ) -> Result<BTreeSet<String>, ApiError> {
         let mut wanted = BTreeSet::new();
         for id in ids {
             match self.find(call, name, id).await? {
                 Ok(digest) => wanted.insert(digest.as_str().to_owned()),
-                Err(NoImage { code: "ImageNotFound" | "ImageTagDoesNotMatchDigest", .. }) => {
-                    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
+                Err(NoImage {
+                    code: "ImageNotFound" | "ImageTagDoesNotMatchDigest",
+                    ..
+                }) => {
+                    let text =
+                        |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
                     let message = format!(
                         "The image with imageId {{imageDigest:'{}', imageTag:'{}'}} does not exist within the repository \
                          with name '{name}' in the registry with id '{}'",
@@ -147,7 +183,11 @@ impl Ecr {
         Ok(wanted)
     }
 
-    pub(super) async fn manifests(&self, call: &Call, name: &str) -> Result<Vec<ManifestEntry>, ApiError> {
+    pub(super) async fn manifests(
+        &self,
+        call: &Call,
+        name: &str,
+    ) -> Result<Vec<ManifestEntry>, ApiError> {
         let found = self.content.manifests(name).await;
         found.map_err(|e| self.content_failure(call, "list the images", &e))
     }
@@ -159,7 +199,12 @@ impl Ecr {
         repository: &str,
         id: &ImageId,
     ) -> Result<Result<Digest, NoImage>, ApiError> {
-        let refused = |code, reason: &str| Ok(Err(NoImage { code, reason: reason.to_owned() }));
+        let refused = |code, reason: &str| {
+            Ok(Err(NoImage {
+                code,
+                reason: reason.to_owned(),
+            }))
+        };
         let digest = match id.image_digest.as_deref().map(Digest::parse).transpose() {
             Ok(digest) => digest,
             Err(_) => {
@@ -177,24 +222,35 @@ impl Ecr {
             (Some(tag), _) => Reference::Tag(tag.clone()),
             (None, Some(digest)) => Reference::Digest(digest.clone()),
             (None, None) => {
-                return refused("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null");
+                return refused(
+                    "MissingDigestAndTag",
+                    "Invalid request parameters: both tag and digest cannot be null",
+                );
             }
         };
         let found = self.content.resolve(repository, &reference).await;
         let found = found.map_err(|e| self.content_failure(call, "find the image", &e))?;
         match (found, digest) {
             (None, _) => refused("ImageNotFound", "Requested image not found"),
-            (Some(found), Some(digest)) if found != digest => {
-                refused("ImageTagDoesNotMatchDigest", "Requested image tag does not match the requested image digest")
-            }
+            (Some(found), Some(digest)) if found != digest => refused(
+                "ImageTagDoesNotMatchDigest",
+                "Requested image tag does not match the requested image digest",
+            ),
             (Some(found), _) => Ok(Ok(found)),
         }
     }
 
-    async fn detail(&self, call: &Call, name: &str, entry: &ManifestEntry) -> Result<Value, ApiError> {
+    async fn detail(
+        &self,
+        call: &Call,
+        name: &str,
+        entry: &ManifestEntry,
+    ) -> Result<Value, ApiError> {
         let bytes = self.content.manifest_bytes(entry.digest.as_str()).await;
         let bytes = bytes.map_err(|e| self.content_failure(call, "read the manifest", &e))?;
-        let manifest = bytes.map(|(_, bytes)| Manifest::read(&bytes)).unwrap_or_default();
+        let manifest = bytes
+            .map(|(_, bytes)| Manifest::read(&bytes))
+            .unwrap_or_default();
         Ok(json!({
             "registryId": self.settings.account,
             "repositoryName": name,

@@ -31,12 +31,18 @@ impl Manifest {
 
     /// Bytes of the image as stored: configuration and compressed layers. An index has none of its own.
     pub(super) fn size(&self) -> u64 {
-        self.config.iter().chain(&self.layers).fold(0, |sum, part| sum.saturating_add(part.size))
+        self.config
+            .iter()
+            .chain(&self.layers)
+            .fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
     /// What kind of thing it is: the type of its configuration.
     pub(super) fn artifact_type(&self) -> Option<&str> {
-        self.config.as_ref().map(|config| config.media_type.as_str()).filter(|text| !text.is_empty())
+        self.config
+            .as_ref()
+            .map(|config| config.media_type.as_str())
+            .filter(|text| !text.is_empty())
     }
 
     /// The manifest this one is about.

@@ -67,17 +67,37 @@ impl Ecr {
         let input: CreateRepository = call.input()?;
         let name = input.repository_name;
         self.check_registry(input.registry_id.as_deref(), &name)?;
-        apron_oci::check_repository(&name).map_err(|e| self.invalid("repositoryName", &e.to_string()))?;
-        let immutable_tags = self.immutable(input.image_tag_mutability.as_deref().unwrap_or("MUTABLE"))?;
-        if let Some(other) = input.encryption_configuration.filter(|e| e.encryption_type != "AES256") {
-            let text = format!("{} is not available in this installation, use AES256", other.encryption_type);
+        apron_oci::check_repository(&name)
+            .map_err(|e| self.invalid("repositoryName", &e.to_string()))?;
+        let immutable_tags =
+            self.immutable(input.image_tag_mutability.as_deref().unwrap_or("MUTABLE"))?;
+        if let Some(other) = input
+            .encryption_configuration
+            .filter(|e| e.encryption_type != "AES256")
+        {
+            let text = format!(
+                "{} is not available in this installation, use AES256",
+                other.encryption_type
+            );
             return Err(self.invalid("encryptionConfiguration.encryptionType", &text));
         }
-        let tags = input.tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
+        let tags = input
+            .tags
+            .into_iter()
+            .map(|tag| (tag.key, tag.value))
+            .collect();
         check_tags(self, &tags)?;
-        let scan_on_push = input.image_scanning_configuration.is_some_and(|scanning| scanning.scan_on_push);
+        let scan_on_push = input
+            .image_scanning_configuration
+            .is_some_and(|scanning| scanning.scan_on_push);
         let created_at = call.now;
-        let repository = Repository { name, created_at, immutable_tags, scan_on_push, tags };
+        let repository = Repository {
+            name,
+            created_at,
+            immutable_tags,
+            scan_on_push,
+            tags,
+        };
         self.create(call, &repository).await?;
         Ok(json!({"repository": self.describe(&repository)}))
     }
@@ -85,22 +105,31 @@ impl Ecr {
     async fn create(&self, call: &Call, repository: &Repository) -> Result<(), ApiError> {
         let name = &repository.name;
         let _one_at_a_time = self.lifecycle.lock().await;
-        let found = self.store.repository_get(name).await.map_err(|e| stored(call, "read the repository", &e))?;
+        let found = self
+            .store
+            .repository_get(name)
+            .await
+            .map_err(|e| stored(call, "read the repository", &e))?;
         if found.is_some() {
             return Err(self.already_exists(name));
         }
         // What a push that raced with the deletion of an earlier repository of this name may have left.
         let cleared = self.content.delete_repository(name).await;
         cleared.map_err(|e| self.content_failure(call, "clear the repository", &e))?;
-        self.store.repository_create(repository).await.map_err(|error| match error {
-            StoreError::Conflict { .. } => self.already_exists(name),
-            other => stored(call, "create the repository", &other),
-        })
+        self.store
+            .repository_create(repository)
+            .await
+            .map_err(|error| match error {
+                StoreError::Conflict { .. } => self.already_exists(name),
+                other => stored(call, "create the repository", &other),
+            })
     }
 
     fn already_exists(&self, name: &str) -> ApiError {
         let account = &self.settings.account;
-        let message = format!("The repository with name '{name}' already exists in the registry with id '{account}'");
+        let message = format!(
+            "The repository with name '{name}' already exists in the registry with id '{account}'"
+        );
         self.error("RepositoryAlreadyExistsException", message)
     }
 
@@ -108,25 +137,47 @@ impl Ecr {
         let input: DescribeRepositories = call.input()?;
         if let Some(names) = input.repository_names {
             if input.next_token.is_some() || input.max_results.is_some() {
-                return Err(self.invalid("repositoryNames", "must not be given together with nextToken or maxResults"));
+                return Err(self.invalid(
+                    "repositoryNames",
+                    "must not be given together with nextToken or maxResults",
+                ));
             }
             let mut found = Vec::with_capacity(names.len());
             for name in names {
-                found.push(self.describe(&self.repository(call, input.registry_id.as_deref(), &name).await?));
+                found.push(
+                    self.describe(
+                        &self
+                            .repository(call, input.registry_id.as_deref(), &name)
+                            .await?,
+                    ),
+                );
             }
             return Ok(json!({"repositories": found}));
         }
         self.check_registry(input.registry_id.as_deref(), "*")?;
-        let after = input.next_token.as_deref().map(|text| PageToken::decode::<1>(PAGE_KIND, text)).transpose();
-        let after = after.map_err(|e| self.bad_page_token(e))?.map(|[name]| name);
+        let after = input
+            .next_token
+            .as_deref()
+            .map(|text| PageToken::decode::<1>(PAGE_KIND, text))
+            .transpose();
+        let after = after
+            .map_err(|e| self.bad_page_token(e))?
+            .map(|[name]| name);
         let limit = input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT);
         // One more than asked for tells whether there is another page; the store's own page bound may cut it.
         let page = self.store.repositories(after.as_deref(), limit + 1).await;
         let mut page = page.map_err(|e| stored(call, "list the repositories", &e))?;
-        let more = page.len() > limit as usize || page.len() == apron_store::PAGE_RECORDS_MAX as usize;
+        let more =
+            page.len() > limit as usize || page.len() == apron_store::PAGE_RECORDS_MAX as usize;
         page.truncate(limit as usize);
-        let next = page.last().filter(|_| more).map(|last| PageToken::after([&last.name]).encode(PAGE_KIND));
-        let found: Vec<Value> = page.iter().map(|repository| self.describe(repository)).collect();
+        let next = page
+            .last()
+            .filter(|_| more)
+            .map(|last| PageToken::after([&last.name]).encode(PAGE_KIND));
+        let found: Vec<Value> = page
+            .iter()
+            .map(|repository| self.describe(repository))
+            .collect();
         Ok(json!({"repositories": found, "nextToken": next}))
     }
 
@@ -134,7 +185,9 @@ impl Ecr {
         let input: DeleteRepository = call.input()?;
         let name = &input.repository_name;
         let _one_at_a_time = self.lifecycle.lock().await;
-        let repository = self.repository(call, input.registry_id.as_deref(), name).await?;
+        let repository = self
+            .repository(call, input.registry_id.as_deref(), name)
+            .await?;
         let images = self.content.manifests(name).await;
         let images = images.map_err(|e| self.content_failure(call, "list the images", &e))?;
         if !images.is_empty() && !input.force {
@@ -147,7 +200,10 @@ impl Ecr {
         }
         // The row first: from then on nothing can be pushed or pulled, and an interrupted removal is finished when the name
         // is created again or swept.
-        self.store.repository_delete(name).await.map_err(|e| stored(call, "delete the repository", &e))?;
+        self.store
+            .repository_delete(name)
+            .await
+            .map_err(|e| stored(call, "delete the repository", &e))?;
         let removed = self.content.delete_repository(name).await;
         removed.map_err(|e| self.content_failure(call, "remove the images", &e))?;
         Ok(json!({"repository": self.describe(&repository)}))
@@ -157,8 +213,12 @@ impl Ecr {
         let input: PutImageTagMutability = call.input()?;
         let name = &input.repository_name;
         let immutable = self.immutable(&input.image_tag_mutability)?;
-        self.repository(call, input.registry_id.as_deref(), name).await?;
-        self.change(call, name, |repository| repository.immutable_tags = immutable).await?;
+        self.repository(call, input.registry_id.as_deref(), name)
+            .await?;
+        self.change(call, name, |repository| {
+            repository.immutable_tags = immutable
+        })
+        .await?;
         Ok(json!({
             "registryId": self.settings.account,
             "repositoryName": name,
@@ -173,10 +233,13 @@ impl Ecr {
         name: &str,
         change: impl FnOnce(&mut Repository) + Send,
     ) -> Result<Repository, ApiError> {
-        self.store.repository_update(name, change).await.map_err(|error| match error {
-            StoreError::NotFound { .. } => self.not_found(name, &self.settings.account),
-            other => stored(call, "change the repository", &other),
-        })
+        self.store
+            .repository_update(name, change)
+            .await
+            .map_err(|error| match error {
+                StoreError::NotFound { .. } => self.not_found(name, &self.settings.account),
+                other => stored(call, "change the repository", &other),
+            })
     }
 
     fn immutable(&self, mutability: &str) -> Result<bool, ApiError> {
@@ -184,7 +247,9 @@ impl Ecr {
             "MUTABLE" => Ok(false),
             "IMMUTABLE" => Ok(true),
             other => {
-                let text = format!("{other} is not available in this installation, use MUTABLE or IMMUTABLE");
+                let text = format!(
+                    "{other} is not available in this installation, use MUTABLE or IMMUTABLE"
+                );
                 Err(self.invalid("imageTagMutability", &text))
             }
         }

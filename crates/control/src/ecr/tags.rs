@@ -37,7 +37,10 @@ struct OnResource {
 /// Holds the tags a resource would have against AWS's rules.
 pub(super) fn check_tags(ecr: &Ecr, tags: &Tags) -> Result<(), ApiError> {
     if tags.len() > TAGS_MAX {
-        let message = format!("The repository would have {} tags, {TAGS_MAX} are allowed", tags.len());
+        let message = format!(
+            "The repository would have {} tags, {TAGS_MAX} are allowed",
+            tags.len()
+        );
         return Err(ecr.error("TooManyTagsException", message));
     }
     for (key, value) in tags {
@@ -50,7 +53,8 @@ pub(super) fn check_tags(ecr: &Ecr, tags: &Tags) -> Result<(), ApiError> {
         } else {
             continue;
         };
-        let message = format!("Invalid tag parameter at 'tags' failed to satisfy constraint: '{problem}'");
+        let message =
+            format!("Invalid tag parameter at 'tags' failed to satisfy constraint: '{problem}'");
         return Err(ecr.error("InvalidTagParameterException", message));
     }
     Ok(())
@@ -61,7 +65,11 @@ impl Ecr {
         let input: OnResource = call.input()?;
         let name = self.repository_name(&input.resource_arn)?;
         let repository = self.repository(call, None, &name).await?;
-        let tags: Vec<Tag> = repository.tags.into_iter().map(|(key, value)| Tag { key, value }).collect();
+        let tags: Vec<Tag> = repository
+            .tags
+            .into_iter()
+            .map(|(key, value)| Tag { key, value })
+            .collect();
         Ok(json!({"tags": tags}))
     }
 
@@ -72,7 +80,8 @@ impl Ecr {
         let mut tags = self.repository(call, None, &name).await?.tags;
         tags.extend(input.tags.into_iter().map(|tag| (tag.key, tag.value)));
         check_tags(self, &tags)?;
-        self.change(call, &name, |repository| repository.tags = tags).await?;
+        self.change(call, &name, |repository| repository.tags = tags)
+            .await?;
         Ok(json!({}))
     }
 
@@ -80,15 +89,25 @@ impl Ecr {
         let input: OnResource = call.input()?;
         let name = self.repository_name(&input.resource_arn)?;
         let _one_at_a_time = self.lifecycle.lock().await;
-        self.change(call, &name, |repository| repository.tags.retain(|key, _| !input.tag_keys.contains(key))).await?;
+        self.change(call, &name, |repository| {
+            repository
+                .tags
+                .retain(|key, _| !input.tag_keys.contains(key))
+        })
+        .await?;
         Ok(json!({}))
     }
 
     /// The repository an ARN of this registry names.
     fn repository_name(&self, text: &str) -> Result<String, ApiError> {
-        let arn: Arn = text.parse().map_err(|_| self.invalid("resourceArn", "Invalid ARN"))?;
-        let ours = arn.service == "ecr" && arn.region == self.settings.region && arn.account == self.settings.account;
+        let arn: Arn = text
+            .parse()
+            .map_err(|_| self.invalid("resourceArn", "Invalid ARN"))?;
+        let ours = arn.service == "ecr"
+            && arn.region == self.settings.region
+            && arn.account == self.settings.account;
         let name = arn.resource.strip_prefix("repository/").filter(|_| ours);
-        name.map(str::to_owned).ok_or_else(|| self.invalid("resourceArn", "Invalid ARN"))
+        name.map(str::to_owned)
+            .ok_or_else(|| self.invalid("resourceArn", "Invalid ARN"))
     }
 }

@@ -39,7 +39,9 @@ pub struct Tokens {
 impl Tokens {
     /// Passwords under this key.
     pub fn new(key: &[u8; 32]) -> Tokens {
-        Tokens { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+        Tokens {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+        }
     }
 
     /// Passwords under the installation's own key, which is made and sealed in the store at the first time, so that
@@ -74,11 +76,14 @@ impl Tokens {
         if password.len() > TOKEN_CHARS_MAX {
             return Err(TokenRefusal::Invalid);
         }
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(password).map_err(|_| TokenRefusal::Invalid)?;
+        let bytes = BASE64_URL_SAFE_NO_PAD
+            .decode(password)
+            .map_err(|_| TokenRefusal::Invalid)?;
         let text = String::from_utf8(bytes).map_err(|_| TokenRefusal::Invalid)?;
         let (tag, claim) = text.split_once('.').ok_or(TokenRefusal::Invalid)?;
         let tag = hex::decode(tag).map_err(|_| TokenRefusal::Invalid)?;
-        hmac::verify(&self.key, signed_text(claim).as_bytes(), &tag).map_err(|_| TokenRefusal::Invalid)?;
+        hmac::verify(&self.key, signed_text(claim).as_bytes(), &tag)
+            .map_err(|_| TokenRefusal::Invalid)?;
         let (expires, access_key_id) = claim.split_once('.').ok_or(TokenRefusal::Invalid)?;
         let expires: u64 = expires.parse().map_err(|_| TokenRefusal::Invalid)?;
         if expires <= now.0 {
@@ -113,23 +118,39 @@ mod tests {
         let (password, expires) = tokens.issue("AKIA.X", now);
         assert_eq!(expires, Millis(1_000 + TOKEN_LIFE_MS));
         assert_eq!(tokens.verify(&password, now), Ok("AKIA.X".to_owned()));
-        assert_eq!(tokens.verify(&password, Millis(expires.0 - 1)), Ok("AKIA.X".to_owned()));
-        assert_eq!(tokens.verify(&password, expires), Err(TokenRefusal::Expired));
+        assert_eq!(
+            tokens.verify(&password, Millis(expires.0 - 1)),
+            Ok("AKIA.X".to_owned())
+        );
+        assert_eq!(
+            tokens.verify(&password, expires),
+            Err(TokenRefusal::Expired)
+        );
     }
 
     #[test]
     fn other_passwords_are_refused() {
         let tokens = Tokens::new(&[7; 32]);
         let (password, _) = tokens.issue("AKIAX", Millis(0));
-        assert_eq!(Tokens::new(&[8; 32]).verify(&password, Millis(0)), Err(TokenRefusal::Invalid));
+        assert_eq!(
+            Tokens::new(&[8; 32]).verify(&password, Millis(0)),
+            Err(TokenRefusal::Invalid)
+        );
         for at in 0..password.len() {
             let mut changed = password.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(tokens.verify(&changed, Millis(0)), Err(TokenRefusal::Invalid), "byte {at}");
+            assert_eq!(
+                tokens.verify(&changed, Millis(0)),
+                Err(TokenRefusal::Invalid),
+                "byte {at}"
+            );
         }
         for garbage in ["", "x", "AWS", &"A".repeat(TOKEN_CHARS_MAX + 1)] {
-            assert_eq!(tokens.verify(garbage, Millis(0)), Err(TokenRefusal::Invalid));
+            assert_eq!(
+                tokens.verify(garbage, Millis(0)),
+                Err(TokenRefusal::Invalid)
+            );
         }
     }
 }

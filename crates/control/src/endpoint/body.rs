@@ -2,14 +2,18 @@
 
 use super::BODY_BYTES_MAX;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use std::fmt::Display;
 use std::time::Duration;
 
 /// Time a client has to send a whole body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// An error of any kind.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +32,9 @@ pub(super) enum BodyError {
 /// Reads the whole body. One that announces more than the bound is refused unread.
 pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, BodyError>
 where
-    B: hyper::body::Body,
-    B::Error: Display,
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+    B::Error: Display + Send,
 {
     let announced = headers
         .get(CONTENT_LENGTH)
@@ -37,9 +42,10 @@ where
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
         return Err(BodyError::TooLarge);
     }
-    let body =
-        body.map_err(|error| Box::<dyn std::error::Error + Send + Sync>::from(error.to_string()));
-    let read = Limited::new(Box::pin(body), BODY_BYTES_MAX).collect();
+    let body = body.map_err(|error| BoxError::from(error.to_string()));
+    // Boxed, because the compiler cannot prove the unboxed future `Send` for every lifetime of the error.
+    let read: BoxFuture<'_, Result<Collected<B::Data>, BoxError>> =
+        Box::pin(Limited::new(Box::pin(body), BODY_BYTES_MAX).collect());
     match tokio::time::timeout(BODY_TIME_MAX, read).await {
         Err(_) => Err(BodyError::TooSlow),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
