@@ -1,2 +1,90 @@
-//! .
-fn main() {}
+//! `apron`: the control plane (`apron serve`) and the operator's command line.
+
+mod client;
+mod config;
+mod down;
+mod env;
+mod identity;
+mod paths;
+mod process;
+mod registry;
+mod serve;
+mod status;
+mod trust;
+mod up;
+
+use clap::{Parser, Subcommand};
+use paths::Paths;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Apron: a self-hosted platform that speaks the AWS App Runner API and runs the containers.
+#[derive(Parser)]
+#[command(name = "apron", version)]
+struct Arguments {
+    /// Where the platform keeps what must survive a reboot.
+    #[arg(long, global = true, env = "APRON_DATA_DIR", default_value = "/var/lib/apron")]
+    data_dir: PathBuf,
+    /// Where the platform keeps sockets and notes about running processes.
+    #[arg(long, global = true, env = "APRON_RUN_DIR", default_value = "/run/apron")]
+    run_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set the platform up on this machine if it is not, and start it.
+    Up,
+    /// Stop the platform and all instances.
+    Down {
+        /// Also remove everything the platform has stored.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Print the environment that AWS clients need, for `eval "$(apron env)"`.
+    Env,
+    /// Make this machine trust the local certificate authority: system-wide and for container tools.
+    Trust {
+        /// Undo it.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Say what runs.
+    Status,
+    /// Credentials of other image registries.
+    Registry {
+        #[command(subcommand)]
+        command: registry::Command,
+    },
+    /// Run the control plane in the foreground.
+    Serve {
+        /// Leave the terminal's session, as `apron up` asks.
+        #[arg(long, hide = true)]
+        detach: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let paths = Paths::new(arguments.data_dir, arguments.run_dir);
+    let result = match arguments.command {
+        Command::Up => up::up(&paths),
+        Command::Down { purge } => down::down(&paths, purge),
+        Command::Env => env::print(&paths),
+        Command::Trust { remove } => trust::trust(&paths, remove),
+        Command::Status => status::status(&paths),
+        Command::Registry { command } => registry::registry(&paths, command),
+        Command::Serve { detach } => serve::serve(&paths, detach),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("apron: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::images::Images;
 use crate::routes::Routes;
 use crate::settings::Settings;
-use apron_compute::{Compute, InstanceSpec};
+use apron_compute::{Compute, ComputeError, InstanceSpec};
 use apron_domain::{Digest, InstanceId, Operation, Service, ServiceConfig, ServiceId};
 use apron_store::Store;
 use async_trait::async_trait;
@@ -116,15 +116,19 @@ impl Engine {
     }
 
     /// Ends instances with the grace that applications are given and removes every trace, also from the store.
-    pub async fn put_away(&self, ids: &[InstanceId]) -> Result<(), apron_compute::ComputeError> {
-        let each = ids.iter().map(|id| async move {
-            self.compute.stop(id, self.settings.stop_grace).await?;
-            self.compute.remove(id).await?;
-            self.fleet.forget(id);
-            self.store.instance_delete(id).await.map_err(|e| {
-                apron_compute::ComputeError::Failed(format!("instance {id} cannot be forgotten: {e}"))
-            })
-        });
+    pub async fn put_away(&self, ids: &[InstanceId]) -> Result<(), ComputeError> {
+        let mut each = Vec::with_capacity(ids.len());
+        for id in ids {
+            each.push(self.put_one_away(id));
+        }
         futures_util::future::try_join_all(each).await.map(|_| ())
+    }
+
+    async fn put_one_away(&self, id: &InstanceId) -> Result<(), ComputeError> {
+        self.compute.stop(id, self.settings.stop_grace).await?;
+        self.compute.remove(id).await?;
+        self.fleet.forget(id);
+        let forgotten = self.store.instance_delete(id).await;
+        forgotten.map_err(|e| ComputeError::Failed(format!("instance {id} cannot be forgotten: {e}")))
     }
 }

@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod chronicle;
 pub mod clock;
 pub mod dataplane;
+pub mod ecr;
 pub mod endpoint;
 pub mod engine;
 pub mod executor;

@@ -9,7 +9,8 @@ use crate::image::{self, CONFIG_BYTES_MAX, INDEX_DEPTH_MAX};
 use crate::manifest::{Body, Descriptor, MANIFEST_BYTES_MAX, MANIFEST_TYPES, Manifest};
 use crate::{ContentStore, Digest, ImageName, OciError, Reference};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt};
 use remote::{Get, Remote};
 use std::fmt;
 
@@ -135,9 +136,13 @@ impl Puller {
         store
             .check_runnable(&found.digest, &found.manifest, &config.digest)
             .await?;
-        let downloads = layers.iter().map(|layer| Ok(remote.download(store, layer)));
+        // Named and boxed: the compiler cannot prove a closure's futures `Send` for every lifetime.
+        let mut downloads: Vec<BoxFuture<'_, Result<(), PullError>>> = Vec::new();
+        for layer in layers {
+            downloads.push(Box::pin(remote.download(store, layer)));
+        }
         futures_util::stream::iter(downloads)
-            .try_buffer_unordered(DOWNLOADS_MAX)
+            .buffer_unordered(DOWNLOADS_MAX)
             .try_collect::<Vec<()>>()
             .await?;
         store.store_manifest(&found.digest, found.bytes).await?;

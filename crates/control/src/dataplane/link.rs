@@ -63,9 +63,10 @@ pub struct ProxyLink {
 }
 
 impl ProxyLink {
-    /// Listens on the socket; a socket file left behind is replaced. The receiver gets what the proxy tells.
-    pub fn listen(path: &Path) -> io::Result<(Arc<ProxyLink>, mpsc::Receiver<News>)> {
-        let listener = bind_private(path)?;
+    /// Listens on the socket, to which the proxy's user may connect; a socket file left behind is replaced. The receiver
+    /// gets what the proxy tells.
+    pub fn listen(path: &Path, uid: u32) -> io::Result<(Arc<ProxyLink>, mpsc::Receiver<News>)> {
+        let listener = bind_for(path, uid)?;
         let (news, receiver) = mpsc::channel(NEWS_MAX);
         let link = Arc::new(ProxyLink {
             state: Mutex::default(),
@@ -173,17 +174,16 @@ fn bytes(message: &ToProxy) -> io::Result<Vec<u8>> {
     encode(message).map_err(io::Error::other)
 }
 
-/// Binds a Unix socket that only its owner can use, in place of one left behind.
-pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
+/// Binds a Unix socket that only this user (and root) can connect to, in place of one left behind. Whoever connects is
+/// sent private keys.
+fn bind_for(path: &Path, uid: u32) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    // The proxy connects before it gives up its privileges and again later as its own user: the directory decides
-    // who may come here, the socket itself is open to those who can see it.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    std::fs::set_permissions(path, mode)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::os::unix::fs::chown(path, Some(uid), None)?;
     Ok(listener)
 }
 

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 
 /// Connections that wait to be accepted, per socket; the kernel may lower it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -135,14 +134,23 @@ struct Process {
 }
 
 impl Process {
-    /// Waits until the process has ended.
-    async fn ended(mut self) -> io::Result<String> {
-        let watched = AsyncFd::register(self.pidfd)?;
-        let _ = watched.readable().await?;
-        match self.child.as_mut() {
-            Some(child) => child.wait().map(|status| status.to_string()),
-            None => Ok("ended".to_owned()),
+    /// Waits until the process has ended. A thread of its own waits in the kernel, once per life of a proxy.
+    async fn ended(self) -> io::Result<String> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("proxy-wait".to_owned()).spawn(move || {
+            // Nobody waits any more when the control plane ends.
+            let _ = sender.send(self.wait());
+        })?;
+        receiver.await.map_err(io::Error::other)?
+    }
+
+    fn wait(mut self) -> io::Result<String> {
+        if let Some(child) = self.child.as_mut() {
+            return child.wait().map(|status| status.to_string());
         }
+        let mut poll = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        while rustix::io::retry_on_intr(|| rustix::event::poll(&mut poll, None))? == 0 {}
+        Ok("ended".to_owned())
     }
 }
 

@@ -15,7 +15,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// only: after a restart they begin again, which at worst probes once more.
 pub async fn settle(engine: &Engine, operation: &Operation, candidates: &[InstanceId]) -> Result<Outcome, StepError> {
     engine.fleet.refresh().await?;
-    let trials = candidates.iter().map(|id| stand_trial(engine, operation, id));
+    let mut trials = Vec::with_capacity(candidates.len());
+    for id in candidates {
+        trials.push(stand_trial(engine, operation, id));
+    }
     let outcomes = futures_util::future::join_all(trials).await;
     let worst = outcomes.into_iter().max_by_key(|outcome| match outcome {
         Outcome::Failed(_) => 2,

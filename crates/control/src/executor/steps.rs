@@ -79,11 +79,12 @@ async fn launch(engine: &Engine, operation: &Operation, candidates: &[InstanceId
         })
         .collect();
     engine.store.instance_insert(&rows).await?;
-    let starts = candidates.iter().map(|id| {
+    let mut starts = Vec::with_capacity(candidates.len());
+    for id in candidates {
         engine.fleet.expect(id, &service.id);
         let spec = engine.instance_spec(&service, id, operation.revision, &operation.config, image);
-        async move { engine.compute.create(&spec).await }
-    });
+        starts.push(async move { engine.compute.create(&spec).await });
+    }
     if let Err(error) = futures_util::future::try_join_all(starts).await {
         return refused(error);
     }

@@ -1,0 +1,269 @@
+//! The configuration file `apron.toml`: everything has a default, unknown keys are refused.
+
+use crate::paths::Paths;
+use anyhow::{Context, Result, bail};
+use apron_control::Settings;
+use apron_domain::operation::Patience;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// The file written at the first start.
+const DEFAULT_FILE: &str = r#"# Apron's settings. Restart with `apron down && apron up` after a change.
+
+# Tells several platforms on one machine apart: it is part of control group, interface and firewall table names.
+name = "main"
+
+# The region in ARNs and addresses, and the domain under which services get theirs. Names below `localhost` resolve to this
+# machine by themselves.
+region = "us-east-1"
+domain = "apron.localhost"
+
+# Addresses of instances; used by nothing else on this machine.
+instance_network = "10.213.0.0/16"
+
+# The registry's host and port as clients write it; by default `localhost` and the port of the API.
+# registry_host = "registry.example.com:7400"
+
+[listen]
+# The AWS API and the image registry, with TLS.
+api = ["127.0.0.1:7400", "[::1]:7400"]
+# The services' addresses, and the redirect from plain HTTP.
+https = ["127.0.0.1:443", "[::1]:443"]
+http = ["127.0.0.1:80", "[::1]:80"]
+
+[deployment]
+# How long new instances may take to become healthy, requests of old ones to end, applications to react to SIGTERM.
+healthy_within_seconds = 300
+drain_seconds = 120
+stop_grace_seconds = 30
+"#;
+
+/// The settings as the file has them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Tells several platforms on one machine apart.
+    pub name: String,
+    /// The region.
+    pub region: String,
+    /// The services' domain.
+    pub domain: String,
+    /// The account id in place of the generated one.
+    pub account_id: Option<String>,
+    /// Addresses of instances.
+    pub instance_network: String,
+    /// The registry's host as clients write it.
+    pub registry_host: Option<String>,
+    /// Services that may exist.
+    pub services_max: u32,
+    /// The user id the proxy runs as; needs no entry in the user database, used by nothing else.
+    pub proxy_uid: u32,
+    /// Files with certificates (PEM) to trust when pulling from other registries, besides the system's.
+    pub registry_authorities: Vec<std::path::PathBuf>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// How deployments go.
+    pub deployment: Deployment,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// The API and the registry.
+    pub api: Vec<SocketAddr>,
+    /// The services.
+    pub https: Vec<SocketAddr>,
+    /// The redirect to HTTPS.
+    pub http: Vec<SocketAddr>,
+}
+
+/// How deployments go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deployment {
+    /// Seconds until new instances must be healthy.
+    pub healthy_within_seconds: u64,
+    /// Seconds that requests of instances out of the routes may take.
+    pub drain_seconds: u64,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_grace_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "main".to_owned(),
+            region: "us-east-1".to_owned(),
+            domain: "apron.localhost".to_owned(),
+            account_id: None,
+            instance_network: "10.213.0.0/16".to_owned(),
+            registry_host: None,
+            services_max: 500,
+            proxy_uid: 61_080,
+            registry_authorities: Vec::new(),
+            listen: Listen::default(),
+            deployment: Deployment::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let both = |port| vec![SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], port))];
+        Listen { api: both(7400), https: both(443), http: both(80) }
+    }
+}
+
+impl Default for Deployment {
+    fn default() -> Self {
+        Deployment { healthy_within_seconds: 300, drain_seconds: 120, stop_grace_seconds: 30 }
+    }
+}
+
+impl Config {
+    /// Reads the configuration; without a file it is the default.
+    pub fn read(paths: &Paths) -> Result<Config> {
+        let path = paths.config();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let config: Config =
+            toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        config.check().with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        Ok(config)
+    }
+
+    /// Writes the default file where there is none.
+    pub fn write_default(paths: &Paths) -> Result<()> {
+        let path = paths.config();
+        if path.exists() {
+            return Ok(());
+        }
+        std::fs::write(&path, DEFAULT_FILE).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn check(&self) -> Result<()> {
+        for (what, list) in [("api", &self.listen.api), ("https", &self.listen.https), ("http", &self.listen.http)] {
+            if list.is_empty() {
+                bail!("listen.{what} has no address");
+            }
+        }
+        if let Some(account) = &self.account_id
+            && (account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()))
+        {
+            bail!("account_id `{account}` is not twelve digits");
+        }
+        let host = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        };
+        if !host(&self.domain) {
+            bail!("domain `{}` is not a lower-case host name", self.domain);
+        }
+        if !host(&self.region) {
+            bail!("region `{}` is not a region name", self.region);
+        }
+        if self.proxy_uid == 0 {
+            bail!("proxy_uid must not be root");
+        }
+        Ok(())
+    }
+
+    /// The port of the API.
+    pub fn api_port(&self) -> u16 {
+        self.listen.api.first().map_or(7400, SocketAddr::port)
+    }
+
+    /// Where clients reach the API.
+    pub fn endpoint(&self) -> String {
+        match self.domain.ends_with("localhost") {
+            true => format!("https://localhost:{}", self.api_port()),
+            false => format!("https://api.{}:{}", self.domain, self.api_port()),
+        }
+    }
+
+    /// The registry's host as clients write it.
+    pub fn registry_host(&self, account: &str) -> String {
+        match (&self.registry_host, self.domain.ends_with("localhost")) {
+            (Some(host), _) => host.clone(),
+            (None, true) => format!("localhost:{}", self.api_port()),
+            (None, false) => format!("{account}.dkr.ecr.{}.{}:{}", self.region, self.domain, self.api_port()),
+        }
+    }
+
+    /// Names and addresses that the API's certificate is for.
+    pub fn api_names(&self, account: &str) -> Vec<String> {
+        let registry = self.registry_host(account);
+        let registry = registry.rsplit_once(':').map_or(registry.as_str(), |(name, _)| name);
+        let mut names = vec![
+            "localhost".to_owned(),
+            format!("api.{}", self.domain),
+            format!("{account}.dkr.ecr.{}.{}", self.region, self.domain),
+            registry.to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
+        names.extend(self.listen.api.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The application's settings.
+    pub fn settings(&self, account: &str) -> Settings {
+        Settings {
+            account: account.to_owned(),
+            region: self.region.clone(),
+            domain: self.domain.clone(),
+            registry_host: self.registry_host(account),
+            patience: Patience {
+                settle_ms: self.deployment.healthy_within_seconds * 1000,
+                drain_ms: self.deployment.drain_seconds * 1000,
+            },
+            stop_grace: Duration::from_secs(self.deployment.stop_grace_seconds),
+            services_max: self.services_max,
+            instance_disk_bytes: 3 << 30,
+            instance_pids_max: 4096,
+            deleted_kept: Duration::from_secs(3600),
+        }
+    }
+
+    /// The certificates of `registry_authorities`.
+    pub fn authorities(&self) -> Result<Vec<String>> {
+        let read = |path: &std::path::PathBuf| read_pem(path);
+        self.registry_authorities.iter().map(read).collect()
+    }
+}
+
+fn read_pem(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read the authority {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_says_the_defaults() {
+        let written: Config = toml::from_str(DEFAULT_FILE).unwrap();
+        assert_eq!(format!("{written:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn mistakes_are_refused_by_name() {
+        assert!(toml::from_str::<Config>("nmae = \"x\"").unwrap_err().to_string().contains("nmae"));
+        for (text, part) in [
+            ("account_id = \"12\"", "account_id"),
+            ("domain = \"Example.COM\"", "domain"),
+            ("[listen]\nhttps = []", "listen.https"),
+            ("proxy_uid = 0", "proxy_uid"),
+        ] {
+            let config: Config = toml::from_str(text).unwrap();
+            assert!(config.check().unwrap_err().to_string().contains(part));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the platform keeps what.
+
+use std::path::{Path, PathBuf};
+
+/// The two directories of an installation and what is in them.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Paths {
+    /// The paths below these directories.
+    pub fn new(data: PathBuf, run: PathBuf) -> Paths {
+        Paths { data, run }
+    }
+
+    /// What must survive a reboot.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Sockets and notes about running processes.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// The operator's settings.
+    pub fn config(&self) -> PathBuf {
+        self.data.join("apron.toml")
+    }
+
+    /// The account and its root access key.
+    pub fn identity(&self) -> PathBuf {
+        self.data.join("identity.json")
+    }
+
+    /// The local authority's certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("ca.pem")
+    }
+
+    /// The database.
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    /// Log events of services.
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("logs")
+    }
+
+    /// Image content.
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    /// Unpacked layers and instances' disks.
+    pub fn node_data(&self) -> PathBuf {
+        self.data.join("node")
+    }
+
+    /// The proxy's own directory.
+    pub fn proxy_data(&self) -> PathBuf {
+        self.data.join("proxy")
+    }
+
+    /// What `apron serve` says when it runs in the background without systemd.
+    pub fn own_log(&self) -> PathBuf {
+        self.data.join("apron.log")
+    }
+
+    /// Sockets and notes of the instances.
+    pub fn node_run(&self) -> PathBuf {
+        self.run.join("node")
+    }
+
+    /// The socket between control plane and proxy.
+    pub fn link(&self) -> PathBuf {
+        self.run.join("link.sock")
+    }
+
+    /// The note about the running proxy.
+    pub fn proxy_state(&self) -> PathBuf {
+        self.run.join("proxy.json")
+    }
+
+    /// Held by the one control plane that may run here; contains its process id.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("serve.pid")
+    }
+}

@@ -1,0 +1,208 @@
+//! `apron serve`: names the concrete parts, introduces them to each other, and runs until it is told to end.
+
+mod certificates;
+mod lock;
+mod news;
+
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::paths::Paths;
+use crate::process::sibling;
+use anyhow::{Context, Result, bail};
+use apron_aws::sigv4::Secret;
+use apron_control::certificates::Authority;
+use apron_control::clock::{Clock, Machine};
+use apron_control::dataplane::link::ProxyLink;
+use apron_control::dataplane::process::{ProxyConfig, supervise};
+use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
+use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials};
+use apron_control::engine::Unwatched;
+use apron_control::listener::{self, Site};
+use apron_control::logs::LogsApi;
+use apron_control::operator::Operator;
+use apron_control::platform::{Parts, Platform};
+use apron_control::sts::Sts;
+use apron_node::{Node, NodeConfig};
+use apron_oci::{ContentStore, Puller, RegistryBounds, registry};
+use apron_store::Store;
+use apron_telemetry::Logs;
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// How long requests that a replaced proxy still has may take.
+const PROXY_RETIRES_WITHIN: Duration = Duration::from_secs(120);
+
+/// Runs the control plane until SIGTERM or SIGINT. Instances and the proxy go on without it.
+pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
+    if detach {
+        // Fails only when the process leads a group already, and then it has no terminal to leave.
+        let _ = rustix::process::setsid();
+    }
+    require_root()?;
+    let filter = EnvFilter::try_from_env("APRON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("the TLS provider is installed twice"))?;
+    crate::up::make_directories(paths)?;
+    let _lock = lock::take(&paths.lock())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(paths));
+    // Tasks are cut, not waited for: whatever they were doing goes on from the store at the next start.
+    runtime.shutdown_background();
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
+    }
+    result
+}
+
+/// Fails with what to do unless this is root.
+pub fn require_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("this needs root: it makes namespaces, control groups and mounts. Run it with sudo");
+    }
+    Ok(())
+}
+
+async fn run(paths: &Paths) -> Result<()> {
+    let config = Config::read(paths)?;
+    let identity = Identity::read_or_make(paths, config.account_id.as_deref())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut listeners = Vec::new();
+    for address in &config.listen.api {
+        listeners.push(listener::bind(*address).await?);
+    }
+    let site = start(paths, &config, &identity).await?;
+    let authority = Authority::open(paths.data(), certificates::now())?;
+    let tls = certificates::keep_api(authority, config.api_names(&identity.account_id))?;
+    for listener in listeners {
+        tokio::spawn(listener::serve(listener, tls.clone(), site.clone()));
+    }
+    tracing::info!(endpoint = config.endpoint(), "apron serves");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("apron serve ends; instances and traffic go on");
+    Ok(())
+}
+
+/// Starts everything behind the listener.
+async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Site> {
+    let settings = config.settings(&identity.account_id);
+    let store = Store::open(&paths.store()).await.context("cannot open the database")?;
+    let logs = Logs::open(&paths.logs()).await.context("cannot open the log store")?;
+    let content = ContentStore::open(&paths.images()).context("cannot open the image store")?;
+    let node = start_node(paths, config, content.clone()).await?;
+    let authority = Authority::open(paths.data(), certificates::now())?;
+    let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
+    let service_certificates = certificates::keep_services(authority, service_names)?;
+    let dataplane = start_proxy(paths, config)?;
+    let platform = Platform::start(Parts {
+        settings: settings.clone(),
+        store: store.clone(),
+        content: content.clone(),
+        puller: Puller::new(),
+        authorities: config.authorities()?,
+        compute: node,
+        logs: logs.clone(),
+        dataplane: dataplane.0,
+        certificates: service_certificates,
+        clock: Arc::new(Machine),
+        chance: Arc::new(Machine),
+        checkpoints: Arc::new(Unwatched),
+    })
+    .await
+    .context("cannot start the control plane")?;
+    tokio::spawn(news::read(dataplane.1, platform.clone()));
+    tokio::spawn(retain_logs(logs.clone()));
+    site(settings, store, content, logs, identity, platform).await
+}
+
+async fn site(
+    settings: apron_control::Settings,
+    store: Store,
+    content: Arc<ContentStore>,
+    logs: Arc<Logs>,
+    identity: &Identity,
+    platform: Arc<Platform>,
+) -> Result<Site> {
+    let settings = Arc::new(settings);
+    let clock: Arc<dyn Clock> = Arc::new(Machine);
+    let secret = Secret::new(identity.secret_access_key.as_str());
+    let root: Arc<dyn Credentials> =
+        Arc::new(RootCredentials::new(&identity.account_id, &identity.access_key_id, secret));
+    let tokens = Arc::new(Tokens::load(&store, &Machine).await.context("cannot load the registry's token key")?);
+    let services: Vec<Arc<dyn ApiService>> = vec![
+        Arc::new(platform.app_runner()),
+        Arc::new(Ecr::new(settings.clone(), store.clone(), content.clone(), tokens.clone())),
+        Arc::new(LogsApi::new(settings.clone(), logs)),
+        Arc::new(Sts),
+        Arc::new(Operator::new(store.clone())),
+    ];
+    let endpoint =
+        Endpoint::new(services, root.clone(), settings.region.clone(), clock.clone(), Arc::new(Machine));
+    let watcher = Arc::new(Pushes(platform));
+    let gate = Arc::new(RegistryGate::new(settings, store, tokens, root, clock, watcher));
+    let registry = registry(content, gate, RegistryBounds::default());
+    Ok(Site { endpoint: Arc::new(endpoint), registry })
+}
+
+async fn start_node(paths: &Paths, config: &Config, content: Arc<ContentStore>) -> Result<Arc<Node>> {
+    let node = node_config(paths, config)?;
+    let clock = || Machine.now();
+    Node::start(node, content, Arc::new(clock)).await.context("this machine cannot run instances")
+}
+
+/// The local backend's configuration, also for removing its traces.
+pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
+    let shim = sibling("apron-shim")?;
+    let mut node = NodeConfig::new(&config.name, paths.node_data(), paths.node_run(), shim);
+    node.instance_network = config.instance_network.parse().context("instance_network in apron.toml")?;
+    Ok(node)
+}
+
+type DataPlane = (Arc<ProxyLink>, tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>);
+
+fn start_proxy(paths: &Paths, config: &Config) -> Result<DataPlane> {
+    let (link, news) = ProxyLink::listen(&paths.link(), config.proxy_uid)
+        .with_context(|| format!("cannot listen on {}", paths.link().display()))?;
+    let proxy = ProxyConfig {
+        program: sibling("apron-proxy")?,
+        link: paths.link(),
+        data: paths.proxy_data(),
+        state: paths.proxy_state(),
+        https: config.listen.https.clone(),
+        http: config.listen.http.clone(),
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        uid: config.proxy_uid,
+        gid: config.proxy_uid,
+    };
+    let retiring = link.clone();
+    supervise(proxy, move || retiring.retire(PROXY_RETIRES_WITHIN))?;
+    Ok((link, news))
+}
+
+async fn retain_logs(logs: Arc<Logs>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        if let Err(error) = logs.enforce_retention(Machine.now().0).await {
+            tracing::warn!(%error, "old log events could not be removed");
+        }
+    }
+}
+
+/// Hands pushes to the platform without letting the pushing client wait.
+struct Pushes(Arc<Platform>);
+
+#[async_trait]
+impl PushWatcher for Pushes {
+    async fn pushed(&self, repository: &str, tag: &str) {
+        let (platform, repository, tag) = (self.0.clone(), repository.to_owned(), tag.to_owned());
+        tokio::spawn(async move { platform.pushed(&repository, &tag).await });
+    }
+}
