@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod housekeeping;
 pub mod images;
 pub mod listener;
+pub mod logs;
 pub mod operations;
 pub mod operator;
 pub mod platform;
