@@ -35,6 +35,7 @@ impl Traces {
         machine.extend(named_mounts(&platform.slot.name())?);
         machine.extend(interfaces(platform)?);
         machine.extend(firewall(platform)?);
+        machine.extend(loop_devices(platform)?);
         cgroups(
             Path::new("/sys/fs/cgroup"),
             &platform.slot.name(),
@@ -175,6 +176,27 @@ fn firewall(platform: &Platform) -> Result<BTreeSet<String>> {
     Ok(ours
         .map(|line| format!("firewall {}", line.trim()))
         .collect())
+}
+
+/// Loop devices whose files lie in the platform's directory, the test's own disk left out.
+fn loop_devices(platform: &Platform) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for device in fs::read_dir("/sys/block")
+        .context("/sys is not mounted")?
+        .flatten()
+    {
+        let backing =
+            fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        let file = Path::new(backing.trim_end().trim_end_matches(" (deleted)"));
+        if file.starts_with(platform.dir()) && !file.ends_with("disk.img") {
+            found.insert(format!(
+                "loop device {} of {}",
+                device.file_name().display(),
+                file.display()
+            ));
+        }
+    }
+    Ok(found)
 }
 
 fn cgroups(dir: &Path, name: &str, depth: usize, found: &mut BTreeSet<String>) {

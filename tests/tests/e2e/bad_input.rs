@@ -1,12 +1,12 @@
 //! Bad input, tried as a new user would: a clear error, nothing half done.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use apron_e2e::api::{APP_RUNNER, ECR, LOGS, now};
 use apron_e2e::http::Response;
 use apron_e2e::images::EchoImage;
 use apron_e2e::service::create_input;
 use apron_e2e::{Platform, run};
-use serde_json::json;
+use serde_json::{Value, json};
 use time::Duration;
 
 fn says(response: &Response, status: u16, kind: &str) -> Result<()> {
@@ -152,65 +152,68 @@ fn damaged_requests_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// A change of a good input, and what the refusal must mention.
+type Mistake = (fn(&mut Value), &'static str);
+
+const MISTAKES: &[Mistake] = &[
+    (
+        |input| input["InstanceConfiguration"] = json!({ "Cpu": "256", "Memory": "4096" }),
+        "4096",
+    ),
+    (
+        |input| input["InstanceConfiguration"] = json!({ "Cpu": "3 vCPU", "Memory": "4096" }),
+        "pu",
+    ),
+    (|input| input["ServiceName"] = json!("no"), "erviceName"),
+    (
+        |input| input["ServiceName"] = json!("has spaces"),
+        "erviceName",
+    ),
+    (
+        |input| {
+            input["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"] =
+                json!("no such thing")
+        },
+        "mage",
+    ),
+    (
+        |input| input["HealthCheckConfiguration"]["Interval"] = json!(21),
+        "nterval",
+    ),
+    (
+        |input| container(input)["RuntimeEnvironmentVariables"] = json!({ "PORT": "1" }),
+        "PORT",
+    ),
+    (|input| container(input)["Port"] = json!("99999"), "ort"),
+];
+
+fn container(input: &mut Value) -> &mut Value {
+    &mut input["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"]
+}
+
 #[test]
 fn invalid_services_are_refused_and_nothing_is_made() -> Result<()> {
     let platform = Platform::start()?;
-    let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
-    let refuse = |change: &dyn Fn(&mut serde_json::Value), expected: &str| -> Result<()> {
-        let mut input = create_input("echo", &image);
-        change(&mut input);
-        let answer = platform.call_raw(
+    let create = |input: &Value| {
+        platform.call_raw(
             APP_RUNNER,
             "CreateService",
             input.to_string().as_bytes(),
             now(),
-        )?;
-        says(&answer, 400, "InvalidRequestException")?;
+        )
+    };
+    for (mistake, expected) in MISTAKES {
+        let mut input = create_input("echo", "localhost:7400/echo:v1");
+        mistake(&mut input);
+        let answer = create(&input)?;
+        says(&answer, 400, "InvalidRequestException")
+            .with_context(|| format!("about {expected}"))?;
         ensure!(
             answer.text().contains(expected),
             "not about {expected}: {}",
             answer.text()
         );
-        Ok(())
-    };
-    refuse(
-        &|input| input["InstanceConfiguration"] = json!({ "Cpu": "256", "Memory": "4096" }),
-        "4096",
-    )?;
-    refuse(
-        &|input| input["InstanceConfiguration"] = json!({ "Cpu": "3 vCPU", "Memory": "4096" }),
-        "Cpu",
-    )?;
-    refuse(&|input| input["ServiceName"] = json!("no"), "ServiceName")?;
-    refuse(
-        &|input| input["ServiceName"] = json!("has spaces"),
-        "ServiceName",
-    )?;
-    refuse(
-        &|input| {
-            input["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"] =
-                json!("no such thing")
-        },
-        "mage",
-    )?;
-    refuse(
-        &|input| input["HealthCheckConfiguration"]["Interval"] = json!(21),
-        "Interval",
-    )?;
-    refuse(
-        &|input| {
-            input["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"] =
-                json!({ "PORT": "1" });
-        },
-        "PORT",
-    )?;
-    refuse(
-        &|input| {
-            input["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"]["Port"] =
-                json!("99999")
-        },
-        "ort",
-    )?;
+    }
     let list = platform.call(APP_RUNNER, "ListServices", &json!({}))?;
     ensure!(
         list["ServiceSummaryList"]
@@ -218,14 +221,16 @@ fn invalid_services_are_refused_and_nothing_is_made() -> Result<()> {
             .is_some_and(Vec::is_empty),
         "{list}"
     );
+    Ok(())
+}
 
-    platform.running_service("echo", &image)?;
-    let answer = platform.call_raw(
-        APP_RUNNER,
-        "CreateService",
-        create_input("echo", &image).to_string().as_bytes(),
-        now(),
-    )?;
+#[test]
+fn names_that_exist_are_refused() -> Result<()> {
+    let platform = Platform::start()?;
+    let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
+    platform.create_service("echo", &image)?;
+    let again = create_input("echo", &image).to_string();
+    let answer = platform.call_raw(APP_RUNNER, "CreateService", again.as_bytes(), now())?;
     says(
         &answer,
         400,

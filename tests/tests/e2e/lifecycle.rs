@@ -18,7 +18,7 @@ fn a_service_is_paused_resumed_and_deleted_without_a_trace() -> Result<()> {
     let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
     let service = platform.running_service("echo", &image)?;
     let running = platform.traces()?.new_since(&idle);
-    for kind in ["process Shim", "process Application", "mount", "cgroup"] {
+    for kind in ["process Shim", "process Application", "cgroup"] {
         ensure!(
             running.iter().any(|line| line.starts_with(kind)),
             "no {kind} is seen while it runs: {running:#?}"

@@ -5,10 +5,11 @@ use anyhow::{Context, Result, ensure};
 use apron_e2e::http::Response;
 use apron_e2e::images::EchoImage;
 use apron_e2e::signing::sha256_hex;
-use apron_e2e::{Platform, run};
+use apron_e2e::{Platform, run, wait};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 /// The platform's registry as a client with credentials sees it.
 struct Client<'a> {
@@ -63,6 +64,21 @@ impl<'a> Client<'a> {
         self.location(&begun)
     }
 
+    /// Announces a chunk of `length` bytes, sends a part of it and closes the connection.
+    fn cut_patch(&self, path: &str, part: &[u8], length: usize) -> Result<()> {
+        let mut connection = self.platform.api_target()?.connect()?;
+        let length = length.to_string();
+        connection.send_head(
+            "PATCH",
+            path,
+            &[
+                ("authorization", &self.authorization),
+                ("content-length", &length),
+            ],
+        )?;
+        connection.send(part)
+    }
+
     fn exists(&self, repository: &str, digest: &str) -> Result<bool> {
         Ok(self
             .send("GET", &format!("/v2/{repository}/blobs/{digest}"), &[], &[])?
@@ -76,17 +92,20 @@ fn with_digest(location: &str, digest: &str) -> String {
     format!("{location}{separator}digest={digest}")
 }
 
+/// Twelve megabytes and their digest.
+fn large_blob() -> (Vec<u8>, String) {
+    let blob: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let digest = format!("sha256:{}", sha256_hex(&blob));
+    (blob, digest)
+}
+
 #[test]
 fn an_upload_in_chunks_is_resumed_after_a_cut() -> Result<()> {
     let platform = Platform::start()?;
     platform.repository("parts")?;
     let client = Client::new(&platform)?;
-    let blob: Vec<u8> = (0..3_000_000_u32)
-        .flat_map(|number| number.to_le_bytes())
-        .collect();
-    let digest = format!("sha256:{}", sha256_hex(&blob));
+    let (blob, digest) = large_blob();
     let half = blob.len() / 2;
-
     let upload = client.begin("parts")?;
     let range = format!("0-{}", half - 1);
     let first = client.send(
@@ -101,45 +120,24 @@ fn an_upload_in_chunks_is_resumed_after_a_cut() -> Result<()> {
         first.status,
         first.headers
     );
-    // Out of order: refused, and the upload can go on.
     let upload = client.location(&first)?;
-    let wrong = client.send("PATCH", &upload, &[("content-range", "7-16")], &blob[..10])?;
-    ensure!(wrong.status == 416, "{} {}", wrong.status, wrong.text());
-    // A connection that is cut in the middle of a chunk.
-    let target = platform.api_target()?;
-    let mut cut = target.connect()?;
-    let rest = (blob.len() - half).to_string();
-    cut.send_head(
-        "PATCH",
-        &upload,
-        &[
-            ("authorization", &client.authorization),
-            ("content-length", &rest),
-        ],
-    )?;
-    cut.send(&blob[half..half + 100_000])?;
-    drop(cut);
+    client.cut_patch(&upload, &blob[half..half + 100_000], blob.len() - half)?;
+
     // Where does it stand? Ask, then send the rest from there.
-    let (status, kept) = apron_e2e::wait::until(
-        "the cut upload to be free",
-        std::time::Duration::from_secs(10),
-        || {
-            let asked = client.send("GET", &upload, &[], &[])?;
-            let range = asked.header("range").unwrap_or("0-0").to_owned();
-            Ok((asked.status == 204).then_some((asked, range)))
-        },
-    )?;
-    let kept: usize = kept
-        .rsplit('-')
-        .next()
-        .and_then(|end| end.parse().ok())
+    let asked = wait::until("the cut upload to be free", Duration::from_secs(10), || {
+        let asked = client.send("GET", &upload, &[], &[])?;
+        Ok((asked.status == 204).then_some(asked))
+    })?;
+    let kept: usize = asked
+        .header("range")
+        .and_then(|range| range.rsplit('-').next()?.parse().ok())
         .context("no range")?;
     ensure!(
         kept + 1 >= half && kept < blob.len(),
         "{kept} of {}",
         blob.len()
     );
-    let upload = client.location(&status).unwrap_or(upload);
+    let upload = client.location(&asked).unwrap_or(upload);
     let range = format!("{}-{}", kept + 1, blob.len() - 1);
     let second = client.send(
         "PATCH",
@@ -155,24 +153,54 @@ fn an_upload_in_chunks_is_resumed_after_a_cut() -> Result<()> {
         &[],
     )?;
     ensure!(done.status == 201, "{} {}", done.status, done.text());
-    let read = client.send("GET", &format!("/v2/parts/blobs/{digest}"), &[], &[])?;
+
+    reads_back(&client, &digest, &blob)
+}
+
+/// The whole blob and a part of it.
+fn reads_back(client: &Client<'_>, digest: &str, blob: &[u8]) -> Result<()> {
+    let path = format!("/v2/parts/blobs/{digest}");
+    let read = client.send("GET", &path, &[], &[])?;
     ensure!(
         read.status == 200 && read.body == blob,
         "{} of {} bytes",
         read.status,
         read.body.len()
     );
-    let part = client.send(
-        "GET",
-        &format!("/v2/parts/blobs/{digest}"),
-        &[("range", "bytes=4-11")],
-        &[],
-    )?;
+    let part = client.send("GET", &path, &[("range", "bytes=4-11")], &[])?;
     ensure!(
         part.status == 206 && part.body == blob[4..12],
         "{}",
         part.status
     );
+    Ok(())
+}
+
+#[test]
+fn a_chunk_out_of_order_is_refused_and_the_upload_goes_on() -> Result<()> {
+    let platform = Platform::start()?;
+    platform.repository("parts")?;
+    let client = Client::new(&platform)?;
+    let digest = format!("sha256:{}", sha256_hex(b"first second"));
+    let first = client.send(
+        "PATCH",
+        &client.begin("parts")?,
+        &[("content-range", "0-5")],
+        b"first ",
+    )?;
+    ensure!(first.status == 202, "{} {}", first.status, first.text());
+    let upload = client.location(&first)?;
+    let wrong = client.send("PATCH", &upload, &[("content-range", "7-12")], b"second")?;
+    ensure!(wrong.status == 416, "{} {}", wrong.status, wrong.text());
+    let second = client.send("PATCH", &upload, &[("content-range", "6-11")], b"second")?;
+    ensure!(second.status == 202, "{} {}", second.status, second.text());
+    let done = client.send(
+        "PUT",
+        &with_digest(&client.location(&second)?, &digest),
+        &[],
+        &[],
+    )?;
+    ensure!(done.status == 201, "{} {}", done.status, done.text());
     Ok(())
 }
 

@@ -33,29 +33,37 @@ const BANNED: [(&str, &str); 6] = [
 
 /// Complaints about licences.
 pub fn check(graph: &Graph) -> Vec<String> {
-    graph
-        .foreign()
-        .filter(|package| !package.license.as_deref().is_some_and(permits))
-        .map(|package| {
-            let licence = package.license.as_deref().unwrap_or("no licence");
-            format!(
-                "{} {}: {licence} is not among the allowed licences",
-                package.name, package.version
-            )
-        })
-        .collect()
+    let bad = graph
+        .foreign
+        .iter()
+        .filter(|package| !permits(&package.licence));
+    bad.map(|package| {
+        format!(
+            "{} {}: `{}` is not among the allowed licences",
+            package.name, package.version, package.licence
+        )
+    })
+    .collect()
 }
 
 /// Complaints about banned crates.
 pub fn check_banned(graph: &Graph) -> Vec<String> {
-    graph
-        .foreign()
-        .filter_map(|package| {
-            let (_, reason) = BANNED.iter().find(|(name, _)| *name == package.name)?;
-            Some(format!(
+    let reason = |name: &str| {
+        BANNED
+            .iter()
+            .find(|(banned, _)| *banned == name)
+            .map(|(_, reason)| *reason)
+    };
+    let found = graph
+        .foreign
+        .iter()
+        .filter_map(|package| Some((package, reason(&package.name)?)));
+    found
+        .map(|(package, reason)| {
+            format!(
                 "{} {} is in the graph: {reason}",
                 package.name, package.version
-            ))
+            )
         })
         .collect()
 }
