@@ -56,6 +56,8 @@ pub enum TelemetryError {
     Backlog {
         /// Bytes waiting in memory.
         waiting: usize,
+        /// Whether the disk is full.
+        disk_full: bool,
         /// The last write error.
         cause: String,
     },
@@ -93,18 +95,28 @@ pub enum TelemetryError {
 
 impl TelemetryError {
     pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> TelemetryError {
-        TelemetryError::Io { doing, path: path.to_owned(), source }
+        TelemetryError::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> TelemetryError {
-        TelemetryError::Damaged { path: path.to_owned(), detail: detail.into() }
+        TelemetryError::Damaged {
+            path: path.to_owned(),
+            detail: detail.into(),
+        }
     }
 
     /// Whether the cause is a file system without free space or quota.
     pub fn is_disk_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
-            TelemetryError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            TelemetryError::Io { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
+            TelemetryError::Backlog { disk_full, .. } => *disk_full,
             TelemetryError::Index { reason, .. } => reason.contains("database or disk is full"),
             _ => false,
         }

@@ -8,7 +8,8 @@ mod logs;
 
 pub use error::TelemetryError;
 pub use logs::model::{
-    Event, EventCursor, GroupInfo, LogEvent, NameFilter, Page, Position, ReadLimits, ReadRange, ScanCursor, ScanPage, ScanRequest, ScannedEvent,
-    StreamCursor, StreamFilter, StreamInfo, StreamOrder,
+    Event, EventCursor, GroupInfo, LogEvent, NameFilter, Page, Position, Predicate, ReadLimits,
+    ReadRange, ScanCursor, ScanPage, ScanRequest, ScannedEvent, StreamCursor, StreamFilter,
+    StreamInfo, StreamOrder,
 };
 pub use logs::{Logs, MESSAGE_BYTES_MAX, NAME_CHARS_MAX};

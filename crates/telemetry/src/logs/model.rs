@@ -56,7 +56,8 @@ pub struct ReadRange {
 impl ReadRange {
     /// Whether an event of that time is wanted.
     pub fn contains(&self, timestamp_ms: u64) -> bool {
-        self.start_ms.is_none_or(|start| timestamp_ms >= start) && self.end_ms.is_none_or(|end| timestamp_ms < end)
+        self.start_ms.is_none_or(|start| timestamp_ms >= start)
+            && self.end_ms.is_none_or(|end| timestamp_ms < end)
     }
 
     /// Whether some event with a time in `min..=max` can be wanted.
@@ -108,6 +109,9 @@ pub struct ScanCursor {
     pub sequence: u64,
 }
 
+/// Whether a message is wanted.
+pub type Predicate = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What a scan looks for.
 #[derive(Clone)]
 pub struct ScanRequest {
@@ -120,7 +124,7 @@ pub struct ScanRequest {
     /// How much a page may hold.
     pub limits: ReadLimits,
     /// Whether a message matches; none takes every message.
-    pub predicate: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    pub predicate: Option<Predicate>,
 }
 
 /// One match of a scan.
