@@ -1,36 +1,29 @@
 //! What `cargo xtask prepare` made: clients, base image, test application.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// Cargo's profile directory that holds the running test or benchmark, and with it the programs under test.
+/// The nearest directory above the running test or benchmark for which `holds` is true.
+fn above(holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    own.ancestors().find(|dir| holds(dir)).map(Path::to_owned)
+}
+
+/// Cargo's profile directory, with the programs under test.
 pub fn programs() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let mut dir = own.parent();
-    while let Some(found) = dir {
-        if found.join("apron").is_file()
-            && found.join("apron-proxy").is_file()
-            && found.join("apron-shim").is_file()
-        {
-            return Ok(found.to_owned());
-        }
-        dir = found.parent();
-    }
-    bail!("the programs apron, apron-proxy and apron-shim are not built; run `cargo xtask test`")
+    above(|dir| {
+        ["apron", "apron-proxy", "apron-shim"]
+            .iter()
+            .all(|name| dir.join(name).is_file())
+    })
+    .context("the programs apron, apron-proxy and apron-shim are not built; run `cargo xtask test`")
 }
 
 /// One asset by its name.
 pub fn find(name: &str) -> Result<PathBuf> {
-    let programs = programs()?;
-    let path = programs
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .join("assets")
-        .join(name);
-    if !path.exists() {
-        bail!("{} is not there; run `cargo xtask prepare`", path.display());
-    }
-    Ok(path)
+    let dir = above(|dir| dir.join("assets").join(name).exists())
+        .with_context(|| format!("the asset {name} is not there; run `cargo xtask prepare`"))?;
+    Ok(dir.join("assets").join(name))
 }
 
 /// The AWS command line of version 1, newest.

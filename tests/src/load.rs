@@ -71,7 +71,11 @@ impl Load {
 
     /// Load of the given clients.
     pub fn start_mix(platform: &Platform, service: &Service, kinds: &[Kind]) -> Result<Load> {
-        let target = service.target(platform)?;
+        Ok(Self::on(&service.target(platform)?, kinds))
+    }
+
+    /// Load of the given clients on any target.
+    pub fn on(target: &Target, kinds: &[Kind]) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Mutex::new(Tally::default()));
         let started = Instant::now();
@@ -88,11 +92,11 @@ impl Load {
                 std::thread::spawn(move || client.run())
             })
             .collect();
-        Ok(Load {
+        Load {
             stop,
             tally,
             clients,
-        })
+        }
     }
 
     /// What has happened so far.
@@ -248,4 +252,66 @@ fn upload(connection: &mut Connection) -> Result<crate::http::Response> {
         connection.send(&piece)?;
     }
     connection.receive()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{assets, wait};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::process::{Child, Command, Stdio};
+
+    /// The test application without any platform.
+    fn bare() -> Result<(Child, Target)> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let child = Command::new(assets::find("echo")?)
+            .env("PORT", port.to_string())
+            .env("VERSION", "v1")
+            .stdout(Stdio::null())
+            .spawn()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let target = Target {
+            address,
+            host: "localhost".to_owned(),
+            tls: None,
+        };
+        wait::until_true("the application to listen", Duration::from_secs(5), || {
+            Ok(target.request("GET", "/health", &[], &[])?.status == 200)
+        })?;
+        Ok((child, target))
+    }
+
+    #[test]
+    fn load_on_a_healthy_application_has_no_failure() -> Result<()> {
+        let (mut child, target) = bare()?;
+        let load = Load::on(
+            &target,
+            &[Kind::Quick, Kind::Slow, Kind::Drip, Kind::Upload],
+        );
+        wait::until_true("requests of every kind", Duration::from_secs(20), || {
+            Ok(load.tally().answered > 200)
+        })?;
+        let tally = load.finish_without_failure();
+        child.kill()?;
+        child.wait()?;
+        ensure!(tally?.versions.keys().eq(["v1"]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_request_that_is_cut_is_noticed() -> Result<()> {
+        let (mut child, target) = bare()?;
+        let load = Load::on(&target, &[Kind::Slow]);
+        // The slow request is under way when the application is killed.
+        wait::pace(Duration::from_millis(300));
+        child.kill()?;
+        child.wait()?;
+        wait::until_true("a failure", Duration::from_secs(5), || {
+            Ok(load.tally().failed > 0)
+        })?;
+        ensure!(load.finish_without_failure().is_err());
+        Ok(())
+    }
 }
