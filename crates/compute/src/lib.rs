@@ -3,6 +3,7 @@
 //! A backend starts, observes, probes and removes instances of images that are in the content store. Every method
 //! may be called again after it succeeded, failed half way or was killed half way; the result is the same.
 
+pub mod conformance;
 pub mod simulator;
 
 use apron_domain::{Digest, InstanceId, Millis, ServiceId};
