@@ -1,0 +1,266 @@
+//! A client's HTTP/1 connection: one request after the other.
+
+pub mod admit;
+pub mod exchange;
+pub mod forward;
+pub mod intake;
+pub mod tunnel;
+
+use crate::buffer::{Buffer, poll_read};
+use crate::deadline::{Deadline, Expired};
+use crate::h1::head::{Search, find_end, leading_empty_lines};
+use crate::h1::request::Refusal;
+use crate::h1::rewrite::{self, Answer};
+use crate::reason::Reason;
+use crate::worker::Worker;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest time from the first byte of a head to its last, however slowly it drips.
+pub const HEAD_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection without a request is kept.
+pub const IDLE_MAX: Duration = Duration::from_secs(75);
+
+/// How long an idle connection is kept when the process retires: a request may be on its way.
+const RETIRING_IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest time the platform's own answer or the end of a connection may take to be taken by the client.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time and most bytes that are read and dropped after the last response, so that the client gets to read it
+/// before the system resets the connection (RFC 9112 section 9.6).
+const LINGER_MAX: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a body or of following requests that are read while a request waits for its instance or its answer.
+const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
+
+/// A client's connection, with TLS or without.
+pub trait ClientIo: AsyncRead + AsyncWrite + Unpin {
+    /// The connection below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl ClientIo for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl ClientIo for tokio_rustls::server::TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// How the client reached the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// With TLS, for this server name in lower case.
+    Https {
+        /// The name.
+        name: Box<str>,
+    },
+    /// Without TLS; requests are forwarded.
+    Http,
+    /// Without TLS; requests are redirected to `https`.
+    Redirect,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client<C> {
+    worker: Rc<Worker>,
+    stream: C,
+    inbox: Buffer,
+    deadline: Deadline,
+    scheme: Scheme,
+    /// The client's address as it is written into requests.
+    address: Box<str>,
+    /// The port the client connected to, likewise.
+    port: Box<str>,
+    refused: bool,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It takes another request.
+    Request,
+    /// It is closed in order.
+    Close,
+    /// It is closed in order; the client may still be sending.
+    Linger,
+    /// It is reset: what the client got is not whole and must not look as if.
+    Reset,
+}
+
+/// Why there is no further head.
+enum NoHead {
+    /// The client is gone, or it was time for the connection to end.
+    Ended,
+    /// It cannot be a head, or took too long.
+    Refused(Reason),
+}
+
+impl<C: ClientIo> Client<C> {
+    /// A connection that was just made; a `refused` one gets an answer that says so to its first request.
+    pub fn new(worker: Rc<Worker>, stream: C, peer: SocketAddr, scheme: Scheme, refused: bool) -> Client<C> {
+        let port = stream.tcp().local_addr().map_or(0, |address| address.port());
+        let deadline = worker.sweep.register();
+        Client {
+            worker,
+            stream,
+            inbox: Buffer::default(),
+            deadline,
+            scheme,
+            address: peer.ip().to_canonical().to_string().into(),
+            port: port.to_string().into(),
+            refused,
+        }
+    }
+
+    /// Serves requests until the connection ends.
+    pub async fn serve(mut self) {
+        let next = loop {
+            let next = match self.next_head().await {
+                Ok(length) if self.refused => {
+                    self.inbox.consume(length);
+                    self.refuse(Reason::TooManyConnections).await
+                }
+                Ok(length) => self.request(length).await,
+                Err(NoHead::Ended) => Next::Close,
+                Err(NoHead::Refused(reason)) => self.refuse(reason).await,
+            };
+            if next != Next::Request {
+                break next;
+            }
+        };
+        self.end(next).await;
+    }
+
+    /// Waits for a whole head; answers its length.
+    async fn next_head(&mut self) -> Result<usize, NoHead> {
+        self.deadline.set_total(None);
+        self.deadline.set_phase(None);
+        let (mut searched, mut begun, mut leaving) = (0, false, false);
+        std::future::poll_fn(|context| {
+            loop {
+                let empty = leading_empty_lines(self.inbox.unread());
+                if empty > 0 && searched == 0 {
+                    self.inbox.consume(empty);
+                }
+                match find_end(self.inbox.unread(), searched) {
+                    Search::Complete(length) => return Poll::Ready(Ok(length)),
+                    Search::Partial(from) => searched = from,
+                    Search::TooLong => return Poll::Ready(Err(refused(431, "head-too-long"))),
+                    Search::BareLf => return Poll::Ready(Err(refused(400, "bare-lf"))),
+                }
+                self.bound_head(&mut begun, &mut leaving);
+                if let Some(expired) = self.deadline.expired(context) {
+                    return Poll::Ready(Err(match (begun, expired) {
+                        (true, Expired::Phase) => NoHead::Refused(Reason::ClientTimeout),
+                        _ => NoHead::Ended,
+                    }));
+                }
+                match ready!(self.poll_fill(context)) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
+                    Ok(_) => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sets the deadline of what the connection waits for now: any byte, or the rest of a head.
+    fn bound_head(&mut self, begun: &mut bool, leaving: &mut bool) {
+        if self.inbox.is_empty() && !*begun {
+            self.inbox.release();
+            if self.worker.retiring() && !*leaving {
+                *leaving = true;
+                self.deadline.set_phase(Some(RETIRING_IDLE_MAX));
+            } else if !self.deadline.has_phase() {
+                self.deadline.set_phase(Some(IDLE_MAX));
+            }
+        } else if !*begun {
+            *begun = true;
+            self.deadline.set_phase(Some(HEAD_MAX));
+        }
+    }
+
+    /// Reads what has arrived into the inbox; zero is the end.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let mut scratch = self.worker.scratch();
+        let read = ready!(poll_read(context, &mut self.stream, &mut scratch[..READ_AHEAD_BYTES_MAX]))?;
+        self.inbox.tail().extend_from_slice(&scratch[..read]);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Answers a request whose body, if any, was not read, and which is the last of the connection.
+    async fn refuse(&mut self, reason: Reason) -> Next {
+        self.answer(&reason.answer(), false, false).await;
+        Next::Linger
+    }
+
+    /// Sends the platform's own answer.
+    async fn answer(&mut self, answer: &Answer<'_>, to_head: bool, persistent: bool) -> Next {
+        let mut out = Vec::new();
+        rewrite::answer(answer, to_head, persistent, &mut out);
+        self.deadline.set_total(None);
+        self.deadline.set_phase(Some(FAREWELL_MAX));
+        let stream = &mut self.stream;
+        let written = async {
+            stream.write_all(&out).await?;
+            stream.flush().await
+        };
+        match self.deadline.bound(written).await {
+            Ok(Ok(())) if persistent => Next::Request,
+            Ok(Ok(())) => Next::Linger,
+            _ => Next::Reset,
+        }
+    }
+
+    /// Ends the connection.
+    async fn end(mut self, next: Next) {
+        self.deadline.set_total(None);
+        match next {
+            Next::Request | Next::Close => {
+                self.deadline.set_phase(Some(FAREWELL_MAX));
+                // The connection is dropped in any case.
+                let _ = self.deadline.bound(self.stream.shutdown()).await;
+            }
+            Next::Linger => {
+                self.deadline.set_total(Some(LINGER_MAX));
+                let _ = self.deadline.bound(linger(&self.worker, &mut self.stream)).await;
+            }
+            Next::Reset => {
+                // Without lingering the system sends a reset in place of an orderly end.
+                let _ = socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// Says that nothing more comes and reads until the client has seen it.
+async fn linger<C: ClientIo>(worker: &Worker, stream: &mut C) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 {
+        let read = std::future::poll_fn(|context| poll_read(context, stream, &mut worker.scratch())).await;
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+    }
+}
+
+fn refused(status: u16, reason: &'static str) -> NoHead {
+    NoHead::Refused(Reason::Refused(Refusal { status, reason }))
+}

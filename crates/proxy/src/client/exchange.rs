@@ -1,0 +1,314 @@
+//! One request on one upstream connection: both bodies move at the same time, each as fast as its receiver takes it.
+
+use super::forward::Upstream;
+use super::intake::Intake;
+use super::{Client, ClientIo, Next, tunnel};
+use crate::buffer::{Buffer, poll_read};
+use crate::deadline::Expired;
+use crate::flow::{Flow, FlowError, WaitsFor};
+use crate::h1::body::{Decoder, Encoder};
+use crate::h1::head::{Search, find_end};
+use crate::h1::request::slots;
+use crate::h1::response::{self, Response};
+use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
+use crate::reason::Reason;
+use crate::service::Finished;
+use crate::worker::Slot;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Longest time a client may neither send a body it announced nor read the response it asked for.
+pub const CLIENT_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The response was delivered, or cut, or the client left.
+    Next(Next),
+    /// It failed before the response began.
+    Failed(Reason),
+    /// The instance had closed the idle connection; nothing was carried out, so the request may be sent again.
+    Again,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// Body or head are not yet sent.
+    Going,
+    /// Everything is sent.
+    Done,
+    /// The instance takes no more of it; it may still answer.
+    Broken,
+}
+
+/// A response whose head is understood.
+#[derive(Debug)]
+struct Delivering {
+    flow: Flow,
+    client_persistent: bool,
+    upstream_persistent: bool,
+    keep_alive: Option<Duration>,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(super) struct Exchange<'a, C> {
+    client: &'a mut Client<C>,
+    upstream: Upstream,
+    intake: &'a Intake,
+    finished: &'a mut Finished,
+    inbox: Buffer,
+    searched: usize,
+    request: Flow,
+    sending: Sending,
+    interim: Buffer,
+    response: Option<Delivering>,
+    switched: bool,
+    progress: (u64, u64),
+}
+
+impl<'a, C: ClientIo> Exchange<'a, C> {
+    pub(super) fn new(
+        client: &'a mut Client<C>,
+        upstream: Upstream,
+        intake: &'a Intake,
+        finished: &'a mut Finished,
+    ) -> Exchange<'a, C> {
+        let (mut head, mut interim) = (Buffer::default(), Buffer::default());
+        head.tail().extend_from_slice(&intake.head);
+        if intake.expects_continue && client.inbox.is_empty() {
+            interim.tail().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        let encoder = if intake.framing == Framing::Chunked { Encoder::Chunked } else { Encoder::Raw };
+        Exchange {
+            client,
+            upstream,
+            intake,
+            finished,
+            inbox: Buffer::default(),
+            searched: 0,
+            request: Flow::new(Decoder::new(intake.framing), encoder, head),
+            sending: Sending::Going,
+            interim,
+            response: None,
+            switched: false,
+            progress: (0, 0),
+        }
+    }
+
+    /// Runs the exchange to its end.
+    pub(super) async fn run(mut self, slot: &Slot) -> End {
+        let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
+        self.finished.bytes_in += self.request.read_bytes();
+        if self.switched {
+            let Exchange { client, upstream, inbox, interim, finished, .. } = self;
+            return End::Next(Box::pin(tunnel::tunnel(client, upstream.stream, inbox, interim, finished)).await);
+        }
+        if let Some(response) = &self.response {
+            self.finished.bytes_out += response.flow.read_bytes();
+        }
+        match end {
+            // Half an interim response is on its way; an answer after it would not be understood.
+            End::Failed(_) if !self.interim.is_empty() => End::Next(Next::Reset),
+            End::Next(Next::Request | Next::Close) => {
+                self.keep_upstream(slot);
+                end
+            }
+            end => end,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, slot: &Slot) -> Poll<End> {
+        if let Some(expired) = self.client.deadline.expired(context) {
+            return Poll::Ready(self.late(expired));
+        }
+        if let Some(end) = self.poll_request(context) {
+            return Poll::Ready(end);
+        }
+        if self.response.is_none() {
+            if let Some(end) = self.poll_head(context, slot) {
+                return Poll::Ready(end);
+            }
+            if self.switched {
+                return Poll::Ready(End::Next(Next::Close));
+            }
+        }
+        let end = match self.response {
+            Some(_) => self.poll_response(context),
+            None => self.poll_interim(context),
+        };
+        if let Some(end) = end {
+            return Poll::Ready(end);
+        }
+        self.bound_stall();
+        Poll::Pending
+    }
+
+    /// Sends the request; when it is sent, watches for the client to leave.
+    fn poll_request(&mut self, context: &mut Context<'_>) -> Option<End> {
+        if self.sending == Sending::Going {
+            let Client { worker, stream, inbox, .. } = &mut *self.client;
+            let mut scratch = worker.scratch();
+            match self.request.poll(context, &mut scratch, (stream, inbox), &mut self.upstream.stream) {
+                Poll::Ready(Ok(())) => self.sending = Sending::Done,
+                Poll::Ready(Err(FlowError::Sink(_))) => self.sending = Sending::Broken,
+                Poll::Ready(Err(FlowError::Malformed(_))) if self.response.is_none() => {
+                    return Some(End::Failed(Reason::RequestBody));
+                }
+                Poll::Ready(Err(_)) => return Some(End::Next(Next::Reset)),
+                Poll::Pending => {}
+            }
+        }
+        if self.sending != Sending::Going && self.client.poll_gone(context).is_ready() {
+            return Some(End::Next(Next::Reset));
+        }
+        None
+    }
+
+    /// Reads until the head of the final response is understood.
+    fn poll_head(&mut self, context: &mut Context<'_>, slot: &Slot) -> Option<End> {
+        loop {
+            match find_end(self.inbox.unread(), self.searched) {
+                Search::Complete(length) => {
+                    self.searched = 0;
+                    if let Err(error) = self.take_head(length) {
+                        return Some(self.misunderstood(slot, &error.to_string()));
+                    }
+                    if self.response.is_some() || self.switched {
+                        return None;
+                    }
+                    continue;
+                }
+                Search::Partial(from) => self.searched = from,
+                Search::TooLong => return Some(self.misunderstood(slot, "the response head is too long")),
+                Search::BareLf => return Some(self.misunderstood(slot, "a line of the response head ends in LF alone")),
+            }
+            let mut scratch = self.client.worker.scratch();
+            match poll_read(context, &mut self.upstream.stream, &mut scratch) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(0)) => {
+                    drop(scratch);
+                    return Some(self.lost(slot, "connection closed before a response"));
+                }
+                Poll::Ready(Err(error)) => {
+                    drop(scratch);
+                    return Some(self.lost(slot, &error.to_string()));
+                }
+                Poll::Ready(Ok(read)) => self.inbox.tail().extend_from_slice(&scratch[..read]),
+            }
+        }
+    }
+
+    /// Takes a response head of `length` bytes from the inbox.
+    fn take_head(&mut self, length: usize) -> Result<(), response::ResponseError> {
+        let mut slots = slots();
+        let head = &self.inbox.unread()[..length];
+        let response = response::parse(head, self.intake.to_head, &mut slots)?;
+        match response.status {
+            101 if response.websocket && self.intake.websocket => {
+                rewrite::switching_head(&response, self.interim.tail());
+                self.finished.status = response.status;
+                self.switched = true;
+            }
+            101 => return Err(response::ResponseError::Head),
+            // The proxy itself told the client to go on.
+            100 => {}
+            _ if response.interim() => {
+                let understood = self.intake.version == Version::Http11;
+                if understood && self.interim.len() < HEAD_BYTES_MAX {
+                    rewrite::interim_head(&response, self.interim.tail());
+                }
+            }
+            _ => {
+                self.finished.status = response.status;
+                let out = std::mem::take(&mut self.interim);
+                self.response = Some(delivering(&response, self.intake, self.client.worker.retiring(), out));
+            }
+        }
+        self.inbox.consume(length);
+        Ok(())
+    }
+
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Option<End> {
+        let delivering = self.response.as_mut()?;
+        let Client { worker, stream, inbox, .. } = &mut *self.client;
+        let mut scratch = worker.scratch();
+        match delivering.flow.poll(context, &mut scratch, (&mut self.upstream.stream, &mut self.inbox), stream) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => Some(End::Next(match self.sending {
+                Sending::Done if delivering.client_persistent => Next::Request,
+                Sending::Done if inbox.is_empty() => Next::Close,
+                _ => Next::Linger,
+            })),
+            Poll::Ready(Err(_)) => Some(End::Next(Next::Reset)),
+        }
+    }
+
+    fn poll_interim(&mut self, context: &mut Context<'_>) -> Option<End> {
+        let sent = self.interim.poll_write_to(context, &mut self.client.stream);
+        let flushed = std::pin::Pin::new(&mut self.client.stream).poll_flush(context);
+        let failed = |poll: Poll<std::io::Result<()>>| matches!(poll, Poll::Ready(Err(_)));
+        (failed(sent) || failed(flushed)).then_some(End::Next(Next::Reset))
+    }
+
+    /// Bounds the time in which nothing moves although only the client could move it.
+    fn bound_stall(&mut self) {
+        let response = self.response.as_ref().map(|response| &response.flow);
+        let waits_for_client = match response {
+            None => self.sending == Sending::Going && self.request.waits_for() == WaitsFor::Source,
+            Some(flow) => flow.waits_for() == WaitsFor::Sink,
+        };
+        let progress = (self.request.read_bytes(), response.map_or(0, Flow::moved_bytes));
+        if !waits_for_client {
+            self.client.deadline.set_phase(None);
+        } else if progress != self.progress || !self.client.deadline.has_phase() {
+            self.client.deadline.set_phase(Some(CLIENT_STALL_MAX));
+        }
+        self.progress = progress;
+    }
+
+    fn late(&self, expired: Expired) -> End {
+        match (&self.response, expired) {
+            (Some(_), _) => End::Next(Next::Reset),
+            (None, Expired::Total) => End::Failed(Reason::RequestTimeout),
+            (None, Expired::Phase) => End::Failed(Reason::ClientTimeout),
+        }
+    }
+
+    /// The connection broke before a response. An idle connection that the instance closed meanwhile has carried out
+    /// nothing that matters for a request that may be repeated.
+    fn lost(&self, slot: &Slot, error: &str) -> End {
+        if self.upstream.reused && self.intake.repeatable && self.inbox.is_empty() {
+            return End::Again;
+        }
+        self.client.worker.report_unreachable(&slot.instance, format!("exchange: {error}"));
+        End::Failed(Reason::InstanceClosed)
+    }
+
+    fn misunderstood(&self, slot: &Slot, error: &str) -> End {
+        tracing::debug!(instance = slot.instance.id, error, "an instance's answer was not understood");
+        End::Failed(Reason::InstanceAnswer)
+    }
+
+    /// Keeps the upstream connection for another request, if it can take one.
+    fn keep_upstream(self, slot: &Slot) {
+        let Some(response) = self.response else { return };
+        if response.upstream_persistent && self.sending == Sending::Done && self.inbox.is_empty() {
+            let worker = &self.client.worker;
+            let (now_ms, max) = (worker.sweep.now_ms(), slot.max_concurrency);
+            let mut pool = worker.pool.borrow_mut();
+            pool.keep(&slot.instance, self.upstream.stream, response.keep_alive, now_ms, max);
+        }
+    }
+}
+
+fn delivering(response: &Response<'_, '_>, intake: &Intake, retiring: bool, mut out: Buffer) -> Delivering {
+    let client = rewrite::Client { version: intake.version, persistent: intake.persistent && !retiring };
+    let delivery = rewrite::response_head(response, client, out.tail());
+    Delivering {
+        flow: Flow::new(Decoder::new(response.framing), delivery.encoder, out),
+        client_persistent: delivery.persistent,
+        upstream_persistent: response.persistent(),
+        keep_alive: response.keep_alive,
+    }
+}

@@ -1,0 +1,129 @@
+//! From a head to a decision: forward, redirect or answer.
+
+use super::{Client, ClientIo, Next, Scheme};
+use crate::h1::request::{self, Request, slots};
+use crate::h1::rewrite::{self, Answer, Forwarding};
+use crate::h1::{Framing, Version};
+use crate::reason::Reason;
+use crate::route::Route;
+use crate::service::Finished;
+use apron_link::proxy::RouteState;
+use std::sync::Arc;
+
+/// A request ready to be sent to an instance.
+#[derive(Debug)]
+pub struct Intake {
+    /// The head as the instance gets it.
+    pub head: Vec<u8>,
+    /// How the body ends.
+    pub framing: Framing,
+    /// The client's version.
+    pub version: Version,
+    /// The method is HEAD.
+    pub to_head: bool,
+    /// May be sent again when it is unknown whether it was carried out: it is idempotent and has no body.
+    pub repeatable: bool,
+    /// The client's connection may take another request.
+    pub persistent: bool,
+    /// The client waits for `100 Continue`.
+    pub expects_continue: bool,
+    /// The client asks for a WebSocket.
+    pub websocket: bool,
+    /// Where it goes.
+    pub route: Arc<Route>,
+}
+
+/// What is done with a request.
+enum Decision {
+    Forward(Box<Intake>),
+    Answer { reason: Reason, to_head: bool, persistent: bool, route: Option<Arc<Route>> },
+    Redirect { status: u16, location: String, to_head: bool, persistent: bool },
+    Refuse(Reason),
+}
+
+impl<C: ClientIo> Client<C> {
+    /// Handles the request whose head is the first `length` bytes of the inbox.
+    pub(super) async fn request(&mut self, length: usize) -> Next {
+        let decision = self.decide(length);
+        self.inbox.consume(length);
+        match decision {
+            Decision::Forward(intake) => Box::pin(self.forward(intake)).await,
+            Decision::Refuse(reason) => self.refuse(reason).await,
+            Decision::Answer { reason, to_head, persistent, route } => {
+                let answer = reason.answer();
+                if let Some(route) = route {
+                    route.service.counters.add(Finished { status: answer.status, ..Finished::default() });
+                }
+                self.answer(&answer, to_head, persistent).await
+            }
+            Decision::Redirect { status, location, to_head, persistent } => {
+                let text = "this service is reached by https";
+                let answer = Answer { status, reason: "https-only", text, location: Some(&location) };
+                self.answer(&answer, to_head, persistent).await
+            }
+        }
+    }
+
+    fn decide(&self, length: usize) -> Decision {
+        let mut slots = slots();
+        let request = match request::parse(&self.inbox.unread()[..length], &mut slots) {
+            Ok(request) => request,
+            Err(refusal) => return Decision::Refuse(Reason::Refused(refusal)),
+        };
+        let to_head = request.method == "HEAD";
+        let bodyless = matches!(request.framing, Framing::None | Framing::Length(0));
+        let persistent = request.persistent() && !self.worker.retiring();
+        // An answer that does not wait for the body leaves it unread; then the connection cannot go on.
+        let answer = |reason, route| Decision::Answer {
+            reason,
+            to_head,
+            persistent: persistent && bodyless && request.version == Version::Http11,
+            route,
+        };
+        if let Scheme::Https { name } = &self.scheme
+            && **name != *request.host.name
+        {
+            return answer(Reason::Misdirected, None);
+        }
+        let Some(route) = self.worker.route(|table| table.by_host(&request.host.name).cloned()) else {
+            return answer(Reason::UnknownHost, None);
+        };
+        if self.scheme == Scheme::Redirect {
+            let status = if matches!(request.method, "GET" | "HEAD") { 301 } else { 308 };
+            let persistent = persistent && bodyless && request.version == Version::Http11;
+            return Decision::Redirect { status, location: self.https_url(&request), to_head, persistent };
+        }
+        if route.state == RouteState::Paused {
+            return answer(Reason::Paused, Some(route));
+        }
+        Decision::Forward(Box::new(Intake {
+            head: self.rewritten(&request),
+            framing: request.framing,
+            version: request.version,
+            to_head,
+            repeatable: request.idempotent() && bodyless,
+            persistent,
+            expects_continue: request.expects_continue,
+            websocket: request.websocket,
+            route,
+        }))
+    }
+
+    fn rewritten(&self, request: &Request<'_, '_>) -> Vec<u8> {
+        let id = self.worker.request_id();
+        let proto = if self.scheme == Scheme::Http { "http" } else { "https" };
+        let request_id = str::from_utf8(&id).unwrap_or_default();
+        let forwarding = Forwarding { client: &self.address, proto, port: &self.port, request_id };
+        let mut head = Vec::new();
+        rewrite::request_head(request, forwarding, &mut head);
+        head
+    }
+
+    fn https_url(&self, request: &Request<'_, '_>) -> String {
+        let (host, path) = (&request.host.name, request.target.strip_prefix('*').unwrap_or(request.target));
+        match self.worker.shared.https_port {
+            443 => format!("https://{host}{path}"),
+            port => format!("https://{host}:{port}{path}"),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The header fields the proxy treats in a special way.
+
+/// What a field name means to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// `Host`.
+    Host,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Connection`.
+    Connection,
+    /// `Upgrade`.
+    Upgrade,
+    /// `Expect`.
+    Expect,
+    /// `X-Forwarded-For`: what the client sent is kept and appended to, as App Runner does.
+    ForwardedFor,
+    /// `Forwarded`, `X-Forwarded-Proto` and everything else a proxy says about the client's connection: replaced.
+    ForwardedOther,
+    /// `X-Request-Id`.
+    RequestId,
+    /// `X-Apron-Reason`: only the platform says it.
+    Reason,
+    /// `Keep-Alive`, a field of one connection.
+    KeepAlive,
+    /// Other fields of one connection (RFC 9110 section 7.6.1), and `Proxy`, which CGI would take for configuration.
+    HopByHop,
+    /// Anything else: passed on as it is.
+    Other,
+}
+
+/// Classifies a field name. An underscore counts as a hyphen, and a name that is special only by that is a
+/// [`Name::HopByHop`]: gateways that turn fields into variables (CGI, WSGI) cannot tell `X_Forwarded_For` from
+/// `X-Forwarded-For`, so a lookalike must not reach the application.
+pub fn classify(name: &str) -> Name {
+    let bytes = name.as_bytes();
+    let known = match bytes.len() {
+        2 if same(bytes, b"te") => Name::HopByHop,
+        4 if same(bytes, b"host") => Name::Host,
+        5 if same(bytes, b"proxy") => Name::HopByHop,
+        6 if same(bytes, b"expect") => Name::Expect,
+        7 if same(bytes, b"upgrade") => Name::Upgrade,
+        9 if same(bytes, b"forwarded") => Name::ForwardedOther,
+        10 if same(bytes, b"connection") => Name::Connection,
+        10 if same(bytes, b"keep-alive") => Name::KeepAlive,
+        12 if same(bytes, b"x-request-id") => Name::RequestId,
+        14 if same(bytes, b"content-length") => Name::ContentLength,
+        14 if same(bytes, b"x-apron-reason") => Name::Reason,
+        15 if same(bytes, b"x-forwarded-for") => Name::ForwardedFor,
+        16 if same(bytes, b"proxy-connection") => Name::HopByHop,
+        17 if same(bytes, b"transfer-encoding") => Name::TransferEncoding,
+        13.. if bytes[0] | 0x20 == b'x' && same(&bytes[..12], b"x-forwarded-") => Name::ForwardedOther,
+        _ => return Name::Other,
+    };
+    match bytes.contains(&b'_') {
+        true => Name::HopByHop,
+        false => known,
+    }
+}
+
+fn same(name: &[u8], lower: &[u8]) -> bool {
+    name.len() == lower.len()
+        && name.iter().zip(lower).all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
+}
+
+/// Whether a trailer field may be passed on: nothing that frames, routes, authenticates or belongs to one connection
+/// (RFC 9110 section 6.5.1).
+pub fn allowed_in_trailers(name: &str) -> bool {
+    const REFUSED: [&str; 12] = [
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "cookie",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "set-cookie",
+        "trailer",
+        "www-authenticate",
+    ];
+    classify(name) == Name::Other && !REFUSED.iter().any(|refused| same(name.as_bytes(), refused.as_bytes()))
+}
+
+/// What a `Connection` field asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// `close`.
+    pub close: bool,
+    /// `keep-alive`.
+    pub keep_alive: bool,
+    /// `upgrade`.
+    pub upgrade: bool,
+    /// Names fields that must not be passed on.
+    pub nominates: bool,
+}
+
+impl ConnectionOptions {
+    /// Adds the options of one `Connection` field.
+    pub fn add(&mut self, value: &[u8]) {
+        for option in options(value) {
+            match option {
+                _ if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                _ if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                _ if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                _ => self.nominates = true,
+            }
+        }
+    }
+}
+
+/// Whether some `Connection` field among `headers` names the field `name`.
+pub fn nominated(headers: &[httparse::Header<'_>], name: &str) -> bool {
+    let connection = headers.iter().filter(|header| classify(header.name) == Name::Connection);
+    connection.flat_map(|header| options(header.value)).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        assert_eq!(classify("hOsT"), Name::Host);
+        assert_eq!(classify("Transfer-Encoding"), Name::TransferEncoding);
+        assert_eq!(classify("X-Forwarded-Proto"), Name::ForwardedOther);
+        assert_eq!(classify("x-forwarded-for"), Name::ForwardedFor);
+        assert_eq!(classify("x-forwarded"), Name::Other);
+        assert_eq!(classify("content-type"), Name::Other);
+    }
+
+    #[test]
+    fn lookalikes_do_not_pass() {
+        for name in ["X_Forwarded_For", "content_length", "X-Forwarded_Proto", "transfer_encoding", "x_request_id"] {
+            assert_eq!(classify(name), Name::HopByHop, "{name}");
+        }
+        assert_eq!(classify("my_header"), Name::Other);
+    }
+
+    #[test]
+    fn connection_options_are_lists() {
+        let mut options = ConnectionOptions::default();
+        options.add(b" close ,, x-secret,Upgrade");
+        assert_eq!(options, ConnectionOptions { close: true, keep_alive: false, upgrade: true, nominates: true });
+    }
+
+    #[test]
+    fn trailers_cannot_frame_or_authenticate() {
+        assert!(allowed_in_trailers("grpc-status"));
+        for name in ["Content-Length", "host", "authorization", "set-cookie", "transfer-encoding", "connection"] {
+            assert!(!allowed_in_trailers(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Request heads.
+
+use super::head::version;
+use super::host::{self, Host};
+use super::name::{ConnectionOptions, Name, classify};
+use super::{Framing, HEADERS_MAX, Version};
+use httparse::Header;
+use std::mem::MaybeUninit;
+
+/// Why a request is refused: the status of the answer and a slug that says what was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status code of the answer.
+    pub status: u16,
+    /// What was wrong, for the `x-apron-reason` field.
+    pub reason: &'static str,
+}
+
+const fn bad(reason: &'static str) -> Refusal {
+    Refusal { status: 400, reason }
+}
+
+/// Room for the header fields of one head.
+pub type Slots<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
+
+/// Empty room for header fields.
+pub fn slots<'b>() -> Slots<'b> {
+    [const { MaybeUninit::uninit() }; HEADERS_MAX]
+}
+
+/// A request head that has exactly one meaning.
+#[derive(Debug)]
+pub struct Request<'h, 'b> {
+    /// The method, a token.
+    pub method: &'b str,
+    /// The target in origin form (or `*`): path and query.
+    pub target: &'b str,
+    /// The version.
+    pub version: Version,
+    /// The host to route by.
+    pub host: Host,
+    /// The host as the client wrote it.
+    pub authority: &'b [u8],
+    /// How the body ends.
+    pub framing: Framing,
+    /// What the `Connection` fields ask for.
+    pub connection: ConnectionOptions,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// The client asks to switch this connection to WebSocket (RFC 6455 section 4.1); other upgrades are ignored.
+    pub websocket: bool,
+    /// All header fields as they came.
+    pub headers: &'h [Header<'b>],
+}
+
+impl Request<'_, '_> {
+    /// Whether the client's connection can take another request after this one (RFC 9112 section 9.3).
+    pub fn persistent(&self) -> bool {
+        !self.connection.close && (self.version == Version::Http11 || self.connection.keep_alive)
+    }
+
+    /// Whether repeating the request has the effect of one (RFC 9110 section 9.2.2).
+    pub fn idempotent(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+    }
+}
+
+/// The fields that frame, address and steer a request.
+#[derive(Default)]
+struct Special<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    connection: ConnectionOptions,
+    expects_continue: bool,
+    upgrade_websocket: bool,
+}
+
+/// Parses one whole head, as found by [`super::head::find_end`].
+pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request<'h, 'b>, Refusal> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let (method, target, minor, headers) = match parsed.parse_with_uninit_headers(head, slots) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {
+            let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Err(bad("request-line")) };
+            let headers: &'h [Header<'b>] = parsed.headers;
+            (method, target, parsed.version, headers)
+        }
+        Ok(_) => return Err(bad("request-head")),
+        Err(error) => return Err(refusal(error)),
+    };
+    let version = version(minor);
+    let special = special(headers, version)?;
+    let (target, authority) = split_target(method, target)?;
+    let host_field = special.host.ok_or(bad("host-missing"))?;
+    let host = host::parse(host_field).ok_or(bad("host-invalid"))?;
+    if authority.is_some_and(|authority| host::parse(authority).as_ref() != Some(&host)) {
+        return Err(bad("host-mismatch"));
+    }
+    let framing = match (special.chunked, special.length) {
+        (true, _) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::None,
+    };
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    let websocket = special.upgrade_websocket
+        && special.connection.upgrade
+        && method == "GET"
+        && version == Version::Http11
+        && !has_body;
+    Ok(Request {
+        method,
+        target,
+        version,
+        host,
+        authority: host_field,
+        framing,
+        connection: special.connection,
+        expects_continue: special.expects_continue && has_body && version == Version::Http11,
+        websocket,
+        headers,
+    })
+}
+
+fn refusal(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal { status: 431, reason: "too-many-headers" },
+        httparse::Error::Version => Refusal { status: 505, reason: "http-version" },
+        httparse::Error::HeaderName => bad("header-name"),
+        httparse::Error::HeaderValue => bad("header-value"),
+        httparse::Error::NewLine => bad("line-end"),
+        httparse::Error::Token | httparse::Error::Status => bad("request-line"),
+    }
+}
+
+fn special<'b>(headers: &[Header<'b>], version: Version) -> Result<Special<'b>, Refusal> {
+    let mut found = Special::default();
+    for header in headers {
+        match classify(header.name) {
+            Name::Host if found.host.is_some() => return Err(bad("host-repeated")),
+            Name::Host => found.host = Some(header.value),
+            Name::ContentLength if found.length.is_some() => return Err(bad("content-length-repeated")),
+            Name::ContentLength => found.length = Some(content_length(header.value).ok_or(bad("content-length"))?),
+            Name::TransferEncoding if found.chunked => return Err(bad("transfer-encoding-repeated")),
+            Name::TransferEncoding if !header.value.eq_ignore_ascii_case(b"chunked") => {
+                return Err(bad("transfer-encoding"));
+            }
+            Name::TransferEncoding => found.chunked = true,
+            Name::Connection => found.connection.add(header.value),
+            Name::Expect if !header.value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Refusal { status: 417, reason: "expectation" });
+            }
+            Name::Expect => found.expects_continue = true,
+            Name::Upgrade => found.upgrade_websocket |= header.value.eq_ignore_ascii_case(b"websocket"),
+            _ => {}
+        }
+    }
+    if found.chunked && found.length.is_some() {
+        return Err(bad("content-length-and-transfer-encoding"));
+    }
+    if found.chunked && version == Version::Http10 {
+        return Err(bad("transfer-encoding-in-http-1-0"));
+    }
+    Ok(found)
+}
+
+/// Reads a `Content-Length`: digits only, within 64 bits.
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 20 {
+        return None;
+    }
+    value.iter().try_fold(0u64, |length, byte| match byte {
+        b'0'..=b'9' => length.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+/// Splits a target into origin form and the authority that an absolute form names (RFC 9112 section 3.2).
+fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'b [u8]>), Refusal> {
+    if method == "CONNECT" {
+        return Err(Refusal { status: 501, reason: "method-connect" });
+    }
+    if target.bytes().any(|byte| !(0x21..0x7f).contains(&byte) || byte == b'#') {
+        return Err(bad("request-target"));
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok((target, None));
+    }
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    let Some(scheme) = scheme else { return Err(bad("request-target")) };
+    let rest = &target[scheme.len()..];
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let origin = match &rest[end..] {
+        "" if method == "OPTIONS" => "*",
+        "" => "/",
+        query if query.starts_with('?') => return Err(bad("request-target")),
+        path => path,
+    };
+    Ok((origin, Some(rest[..end].as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(head: &str, expected: Result<(&str, &str, Framing), (u16, &str)>) {
+        let mut slots = slots();
+        let parsed = parse(head.as_bytes(), &mut slots);
+        let parsed = parsed.as_ref().map(|request| (request.target, request.host.name.as_str(), request.framing));
+        assert_eq!(parsed.map_err(|refusal| (refusal.status, refusal.reason)), expected, "{head:?}");
+    }
+
+    #[test]
+    fn plain_requests_are_understood() {
+        check("GET /a?b HTTP/1.1\r\nHost: A.b:8443\r\n\r\n", Ok(("/a?b", "a.b", Framing::None)));
+        check("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n", Ok(("/", "a", Framing::Length(5))));
+        check("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n", Ok(("/", "a", Framing::Chunked)));
+        check("GET https://a/x HTTP/1.1\r\nhost: a\r\n\r\n", Ok(("/x", "a", Framing::None)));
+        check("OPTIONS http://a HTTP/1.1\r\nhost: a\r\n\r\n", Ok(("*", "a", Framing::None)));
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        let cases = [
+            ("content-length: 5\r\ntransfer-encoding: chunked", "content-length-and-transfer-encoding"),
+            ("content-length: 5\r\ncontent-length: 5", "content-length-repeated"),
+            ("content-length: 5, 5", "content-length"),
+            ("content-length: +5", "content-length"),
+            ("content-length: 0x5", "content-length"),
+            ("content-length: ", "content-length"),
+            ("content-length: 99999999999999999999", "content-length"),
+            ("content-length: 18446744073709551616", "content-length"),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked", "transfer-encoding-repeated"),
+            ("transfer-encoding: gzip, chunked", "transfer-encoding"),
+            ("transfer-encoding: chunked, identity", "transfer-encoding"),
+            ("transfer-encoding: xchunked", "transfer-encoding"),
+            ("transfer-encoding: \"chunked\"", "transfer-encoding"),
+            ("transfer-encoding:\x0bchunked", "header-value"),
+            ("transfer-encoding : chunked", "header-name"),
+            (" transfer-encoding: chunked", "header-name"),
+            ("a: b\r\n folded", "header-name"),
+            ("a: b\rc: d", "header-value"),
+            ("a\0: b", "header-name"),
+            ("host: b", "host-repeated"),
+        ];
+        for (fields, reason) in cases {
+            check(&format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n"), Err((400, reason)));
+        }
+        check("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", Err((400, "transfer-encoding-in-http-1-0")));
+    }
+
+    #[test]
+    fn requests_without_one_clear_address_are_refused() {
+        check("GET / HTTP/1.1\r\n\r\n", Err((400, "host-missing")));
+        check("GET / HTTP/1.1\r\nhost: \r\n\r\n", Err((400, "host-invalid")));
+        check("GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", Err((400, "host-invalid")));
+        check("GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "host-mismatch")));
+        check("GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "host-mismatch")));
+        check("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
+        check("GET a HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
+        check("GET /#x HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
+        check("CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n", Err((501, "method-connect")));
+        check("GET / HTTP/1.2\r\nhost: a\r\n\r\n", Err((505, "http-version")));
+        check("PRI * HTTP/2.0\r\n\r\n", Err((505, "http-version")));
+        check("GET  / HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-line")));
+    }
+
+    #[test]
+    fn only_a_whole_websocket_handshake_counts() {
+        let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        let mut room = slots();
+        assert!(parse(upgrade.as_bytes(), &mut room).unwrap().websocket);
+        for other in [
+            upgrade.replace("websocket", "h2c"),
+            upgrade.replace("Upgrade", "keep-alive"),
+            upgrade.replace("GET", "POST"),
+            upgrade.replace("host: a", "host: a\r\ncontent-length: 1"),
+        ] {
+            let mut room = slots();
+            assert!(!parse(other.as_bytes(), &mut room).unwrap().websocket, "{other}");
+        }
+    }
+}

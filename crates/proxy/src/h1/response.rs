@@ -1,0 +1,177 @@
+//! Response heads.
+
+use super::head::version;
+use super::name::{ConnectionOptions, Name, classify};
+use super::request::{Slots, content_length};
+use super::{Framing, Version};
+use httparse::Header;
+use std::time::Duration;
+
+/// A response head that cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    /// Not HTTP/1, or fields that break the grammar.
+    #[error("invalid response head")]
+    Head,
+    /// More than [`super::HEADERS_MAX`] fields.
+    #[error("too many header fields in the response")]
+    TooManyHeaders,
+    /// Lengths that contradict each other or an unknown transfer coding.
+    #[error("ambiguous length of the response")]
+    Framing,
+}
+
+/// A response head that has exactly one meaning.
+#[derive(Debug)]
+pub struct Response<'h, 'b> {
+    /// The version.
+    pub version: Version,
+    /// The status code.
+    pub status: u16,
+    /// The reason phrase, perhaps empty.
+    pub reason: &'b str,
+    /// How the body ends.
+    pub framing: Framing,
+    /// A `Content-Length` field's value; also on responses that have no body.
+    pub content_length: Option<u64>,
+    /// What the `Connection` fields say.
+    pub connection: ConnectionOptions,
+    /// The connection becomes a WebSocket.
+    pub websocket: bool,
+    /// How long the sender keeps an idle connection, if it says so.
+    pub keep_alive: Option<Duration>,
+    /// All header fields as they came.
+    pub headers: &'h [Header<'b>],
+}
+
+impl Response<'_, '_> {
+    /// Whether another request can be sent on the connection when the body has ended.
+    pub fn persistent(&self) -> bool {
+        self.framing != Framing::UntilClose
+            && !self.connection.close
+            && (self.version == Version::Http11 || self.connection.keep_alive)
+    }
+
+    /// Whether another response to the same request follows.
+    pub fn interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+}
+
+/// Parses one whole head, as found by [`super::head::find_end`], that answers a request with method HEAD or another.
+pub fn parse<'h, 'b>(
+    head: &'b [u8],
+    to_head: bool,
+    slots: &'h mut Slots<'b>,
+) -> Result<Response<'h, 'b>, ResponseError> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, head, slots) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
+        _ => return Err(ResponseError::Head),
+    }
+    let (minor, headers): (_, &'h [Header<'b>]) = (parsed.version, parsed.headers);
+    let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else { return Err(ResponseError::Head) };
+    if !(100..1000).contains(&status) {
+        return Err(ResponseError::Head);
+    }
+    let mut response = Response {
+        version: version(minor),
+        status,
+        reason,
+        framing: Framing::None,
+        content_length: None,
+        connection: ConnectionOptions::default(),
+        websocket: false,
+        keep_alive: None,
+        headers,
+    };
+    let chunked = read_fields(&mut response)?;
+    response.framing = match (status, chunked, response.content_length) {
+        (100..200 | 204 | 304, _, _) => Framing::None,
+        _ if to_head => Framing::None,
+        (_, true, Some(_)) => return Err(ResponseError::Framing),
+        (_, true, None) if response.version == Version::Http10 => return Err(ResponseError::Framing),
+        (_, true, None) => Framing::Chunked,
+        (_, false, Some(length)) => Framing::Length(length),
+        (_, false, None) => Framing::UntilClose,
+    };
+    Ok(response)
+}
+
+/// Reads the special fields into `response`; answers whether the body is chunked.
+fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
+    let (mut chunked, mut upgrade) = (false, false);
+    for header in response.headers {
+        match classify(header.name) {
+            Name::ContentLength if response.content_length.is_some() => return Err(ResponseError::Framing),
+            Name::ContentLength => {
+                response.content_length = Some(content_length(header.value).ok_or(ResponseError::Framing)?);
+            }
+            Name::TransferEncoding if chunked || !header.value.eq_ignore_ascii_case(b"chunked") => {
+                return Err(ResponseError::Framing);
+            }
+            Name::TransferEncoding => chunked = true,
+            Name::Connection => response.connection.add(header.value),
+            Name::Upgrade => upgrade |= header.value.eq_ignore_ascii_case(b"websocket"),
+            Name::KeepAlive => response.keep_alive = keep_alive(header.value),
+            _ => {}
+        }
+    }
+    response.websocket = response.status == 101 && upgrade && response.connection.upgrade;
+    Ok(chunked)
+}
+
+/// Reads `timeout=5, max=100`.
+fn keep_alive(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    let timeout = text.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    timeout.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::slots;
+    use super::*;
+
+    fn check(head: &str, to_head: bool, expected: Result<(u16, Framing, bool), ResponseError>) {
+        let mut slots = slots();
+        let parsed = parse(head.as_bytes(), to_head, &mut slots);
+        let parsed = parsed.map(|response| (response.status, response.framing, response.persistent()));
+        assert_eq!(parsed, expected, "{head:?}");
+    }
+
+    #[test]
+    fn framing_follows_status_method_and_fields() {
+        check("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), true)));
+        check("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", true, Ok((200, Framing::None, true)));
+        check("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", false, Ok((304, Framing::None, true)));
+        check("HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n", false, Ok((200, Framing::Chunked, true)));
+        check("HTTP/1.1 200 OK\r\n\r\n", false, Ok((200, Framing::UntilClose, false)));
+        check("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), false)));
+        check("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), false)));
+    }
+
+    #[test]
+    fn ambiguous_responses_are_refused() {
+        for fields in [
+            "content-length: 5\r\ncontent-length: 6",
+            "content-length: 5\r\ntransfer-encoding: chunked",
+            "transfer-encoding: gzip",
+            "content-length: -1",
+        ] {
+            check(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"), false, Err(ResponseError::Framing));
+        }
+        check("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", false, Err(ResponseError::Framing));
+        check("HTTP/2 200 OK\r\n\r\n", false, Err(ResponseError::Head));
+        check("HTTP/1.1 99 x\r\n\r\n", false, Err(ResponseError::Head));
+        check("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n", false, Err(ResponseError::Head));
+    }
+
+    #[test]
+    fn keep_alive_is_read() {
+        assert_eq!(keep_alive(b"timeout=5, max=100"), Some(Duration::from_secs(5)));
+        assert_eq!(keep_alive(b"max=100"), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! Apron's data plane: terminates TLS, routes by host, forwards to instances, streams both ways, drains.
+//!
+//! One thread per core, each with its own single-threaded runtime, listeners, client connections and pools of upstream
+//! connections. What must be one for the whole process is shared: the number of requests an instance has, the requests
+//! that wait for one, counters. The route table comes from the control plane as a whole and is kept on disk; nothing
+//! else is asked of the control plane, so traffic goes on while it is away.
+
+pub mod h1;
+
+mod buffer;
+mod client;
+mod deadline;
+mod flow;
+mod instance;
+mod link;
+mod pool;
+pub mod privileges;
+mod reason;
+mod route;
+pub mod serve;
+mod service;
+mod shared;
+mod snapshot;
+mod tls;
+mod worker;

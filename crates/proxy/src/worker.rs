@@ -1,0 +1,164 @@
+//! One worker: a thread with its own runtime, listeners, client connections and upstream connections.
+
+pub mod accept;
+pub mod run;
+
+use crate::deadline::Sweep;
+use crate::instance::Instance;
+use crate::pool::Pool;
+use crate::route::{Route, Table};
+use crate::service::Service;
+use crate::shared::{Event, Shared};
+use std::cell::{Cell, RefCell, RefMut};
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use tokio::sync::Notify;
+
+/// Most bytes of one read, which is also the memory a slow reader can hold in one direction.
+pub const READ_BYTES_MAX: usize = 256 << 10;
+
+/// What the tasks of a worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// The clock and the deadlines.
+    pub sweep: Rc<Sweep>,
+    /// Idle upstream connections.
+    pub pool: RefCell<Pool>,
+    table: RefCell<Arc<Table>>,
+    scratch: RefCell<Box<[u8]>>,
+    retiring: Cell<bool>,
+    connections: Cell<usize>,
+    left: Notify,
+    turn: Cell<usize>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(shared: Arc<Shared>) -> Rc<Worker> {
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        Rc::new(Worker {
+            sweep: Sweep::new(shared.epoch),
+            shared,
+            pool: RefCell::default(),
+            table: RefCell::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
+            retiring: Cell::new(false),
+            connections: Cell::new(0),
+            left: Notify::new(),
+            turn: Cell::new(seed as usize),
+            random: Cell::new(seed),
+        })
+    }
+
+    /// Looks something up in the table in force.
+    pub fn route<T>(&self, look_up: impl FnOnce(&Table) -> T) -> T {
+        look_up(&self.table.borrow())
+    }
+
+    /// The buffer reads go to. Not to be kept across an await.
+    pub fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Whether this process finishes what is under way and takes nothing new.
+    pub fn retiring(&self) -> bool {
+        self.retiring.get()
+    }
+
+    /// The next number in turn.
+    pub fn turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+
+    /// A request id: 32 hexadecimal digits, unguessable enough to correlate log lines and no more than that.
+    pub fn request_id(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let words = [self.random(), self.random()];
+        std::array::from_fn(|index| DIGITS[(words[index / 16] >> (index % 16 * 4) & 15) as usize])
+    }
+
+    /// Steps a SplitMix64 generator.
+    fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+/// A place at an instance, given back when it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    worker: Rc<Worker>,
+    /// The service.
+    pub service: Arc<Service>,
+    /// The instance.
+    pub instance: Arc<Instance>,
+    /// Requests the instance is given at the same time, as of when the place was taken.
+    pub max_concurrency: u32,
+}
+
+impl Slot {
+    /// Takes over a place that was acquired at `instance`.
+    pub fn new(worker: &Rc<Worker>, route: &Route, instance: &Arc<Instance>) -> Slot {
+        route.service.outstanding.fetch_add(1, SeqCst);
+        Slot {
+            worker: Rc::clone(worker),
+            service: Arc::clone(&route.service),
+            instance: Arc::clone(instance),
+            max_concurrency: route.max_concurrency,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.service.outstanding.fetch_sub(1, SeqCst);
+        if self.instance.release() {
+            self.worker.shared.drained.notify_one();
+        }
+        if self.service.waiting() > 0 {
+            self.service.wake_one();
+        }
+    }
+}
+
+/// Counts a connection of a worker as long as it lives.
+#[derive(Debug)]
+pub struct Admitted(Rc<Worker>);
+
+impl Admitted {
+    /// Counts one more connection.
+    pub fn new(worker: &Rc<Worker>) -> Admitted {
+        worker.connections.set(worker.connections.get() + 1);
+        Admitted(Rc::clone(worker))
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let left = self.0.connections.get() - 1;
+        self.0.connections.set(left);
+        if left == 0 {
+            self.0.left.notify_one();
+        }
+    }
+}
+
+impl Worker {
+    /// Tells the control plane, at most once a second, that a connection to an instance failed.
+    pub fn report_unreachable(&self, instance: &Arc<Instance>, error: String) {
+        if instance.may_report(self.sweep.precise_ms(), crate::shared::REPORT_INTERVAL_MS) {
+            // A full channel means that there is more trouble than can be told; the next failure tells it again.
+            let _ = self.shared.events.try_send(Event::Unreachable(Arc::clone(instance), error));
+        }
+    }
+}

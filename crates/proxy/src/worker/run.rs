@@ -1,0 +1,97 @@
+//! A worker's life: follow orders, sweep, accept, leave.
+
+use super::{Worker, accept};
+use crate::deadline::SWEEP_INTERVAL;
+use crate::shared::Shared;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use tokio::runtime::{Builder, LocalOptions};
+
+/// What becomes of the connections of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// TLS, then requests.
+    Https,
+    /// Requests are redirected to `https`.
+    Redirect,
+    /// Requests without TLS, for a machine behind something that terminates it.
+    Plain,
+}
+
+/// A listener of a worker.
+pub type Listener = (Purpose, TcpListener);
+
+/// Runs worker number `index` on the present thread until it is told to retire.
+pub fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let worker = Worker::new(shared);
+        // Without any table every request would be refused; connections rather wait in the listeners.
+        if worker.shared.orders.clone().wait_for(|orders| orders.sequence > 0).await.is_err() {
+            return Ok(());
+        }
+        let mut accepting = Vec::new();
+        for (purpose, listener) in listeners {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            accepting.push(tokio::task::spawn_local(accept::accept(Rc::clone(&worker), purpose, listener)));
+        }
+        tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        follow(&worker, index).await;
+        for task in &accepting {
+            // The listener itself stays open in whoever made it; here only accepting ends.
+            task.abort();
+        }
+        leave(&worker).await;
+        Ok(())
+    })
+}
+
+/// Follows orders until one says to retire.
+async fn follow(worker: &Rc<Worker>, index: usize) {
+    let mut orders = worker.shared.orders.clone();
+    loop {
+        let latest = orders.borrow_and_update().clone();
+        *worker.table.borrow_mut() = latest.table;
+        worker.retiring.set(latest.retire_by.is_some());
+        worker.shared.following[index].store(latest.sequence, SeqCst);
+        worker.shared.followed.notify_waiters();
+        worker.pool.borrow_mut().sweep(worker.sweep.now_ms());
+        if latest.retire_by.is_some() || orders.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.sweep.run(false);
+        worker.pool.borrow_mut().sweep(worker.sweep.now_ms());
+    }
+}
+
+/// Waits until the connections have ended, within the bound of the order. Later orders may change it, and the table.
+async fn leave(worker: &Rc<Worker>) {
+    // Wakes idle connections, so that they see that it is time to go.
+    worker.sweep.run(true);
+    let mut orders = worker.shared.orders.clone();
+    while worker.connections.get() > 0 {
+        let latest = orders.borrow_and_update().clone();
+        *worker.table.borrow_mut() = latest.table;
+        let by = latest.retire_by.unwrap_or_else(std::time::Instant::now);
+        tokio::select! {
+            () = worker.left.notified() => {}
+            changed = orders.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(by.into()) => {
+                let count = worker.connections.get();
+                tracing::warn!(count, "connections remain at the end of the drain and are closed");
+                return;
+            }
+        }
+    }
+}
