@@ -142,7 +142,7 @@ mod tests {
     fn damaged_records_are_refused() {
         for bad in [
             "path=a\n",
-            "9 path=a\n",
+            "8 path=a\n",
             "11 path=a\n",
             "10 path=aX",
             "5 pat\n",

@@ -1,0 +1,17 @@
+//! Tests of the content store, the distribution server, the pull client and unpacking, from outside: over loopback
+//! sockets, with real files, and with the tools that people use.
+
+mod client;
+mod content;
+mod distribution;
+mod garbage;
+mod images;
+mod kill;
+mod listing;
+mod manifests;
+mod privileged_clients;
+mod privileged_disk_full;
+mod privileged_unpack;
+mod pulls;
+mod server;
+mod uploads;
