@@ -71,6 +71,14 @@ impl Logs {
         write::flush(&self.shared).await
     }
 
+    /// Brings everything to disk and closes the files. Calls that come later fail or are lost.
+    pub async fn close(&self) -> Result<(), TelemetryError> {
+        let flushed = self.flush().await;
+        self.flusher.abort();
+        self.shared.close().await;
+        flushed
+    }
+
     /// Makes a group; an existing one is an error.
     pub async fn group_create(&self, group: &str, now_ms: u64) -> Result<(), TelemetryError> {
         catalog::group_create(&self.shared, group, now_ms).await

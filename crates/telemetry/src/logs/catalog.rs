@@ -1,10 +1,12 @@
 //! Groups and streams as such: made, deleted, listed.
 
 use crate::error::TelemetryError;
+use crate::logs::group::Group;
 use crate::logs::index::StreamQuery;
 use crate::logs::model::{GroupInfo, NameFilter, StreamInfo};
 use crate::logs::shared::{Shared, blocking};
 use crate::logs::{names, write};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn group_create(
@@ -34,13 +36,11 @@ pub(crate) async fn group_delete(shared: &Arc<Shared>, name: &str) -> Result<(),
                 group: group.name.clone(),
             });
         }
+        // From here on appenders and readers wait for the end of the deletion.
+        group.live().deleted = true;
         let aside = shared.deleted_dir(group.id);
-        std::fs::rename(&group.dir, &aside)
-            .map_err(|source| TelemetryError::io("set aside", &group.dir, source))?;
-        if let Err(error) = shared.index.group_remove(group.id).await {
-            if let Err(error) = std::fs::rename(&aside, &group.dir) {
-                tracing::error!(path = %aside.display(), %error, "cannot take back the deletion of a log group");
-            }
+        if let Err(error) = remove_rows(&shared, &group, &aside).await {
+            group.live().deleted = false;
             return Err(error);
         }
         group.discard();
@@ -53,6 +53,19 @@ pub(crate) async fn group_delete(shared: &Arc<Shared>, name: &str) -> Result<(),
         .await
     });
     task.await.map_err(|_| TelemetryError::Stopped)?
+}
+
+/// Moves the directory aside and drops the rows; after an error both are as before.
+async fn remove_rows(shared: &Shared, group: &Group, aside: &Path) -> Result<(), TelemetryError> {
+    std::fs::rename(&group.dir, aside)
+        .map_err(|source| TelemetryError::io("set aside", &group.dir, source))?;
+    let removed = shared.index.group_remove(group.id).await;
+    if removed.is_err()
+        && let Err(error) = std::fs::rename(aside, &group.dir)
+    {
+        tracing::error!(path = %aside.display(), %error, "cannot take back the deletion of a log group");
+    }
+    removed
 }
 
 pub(crate) async fn group_get(

@@ -112,6 +112,11 @@ impl Index {
         Ok(index)
     }
 
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
     async fn create_tables(&self) -> Result<(), TelemetryError> {
         let doing = "make the tables";
         let mut tx = self.write(doing).await?;

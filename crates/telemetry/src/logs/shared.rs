@@ -79,13 +79,23 @@ impl Shared {
             .collect()
     }
 
-    /// A group if it is loaded.
+    /// A group if it is loaded. One that is being deleted counts as not there; whoever then loads it waits for the deletion.
     pub fn group_if_loaded(&self, name: &str) -> Option<Arc<Group>> {
-        self.groups
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups
             .get(name)
+            .filter(|group| !group.live().deleted)
             .cloned()
+    }
+
+    /// Lets every file go.
+    pub async fn close(&self) {
+        self.segments_close(|_| true);
+        self.groups
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.index.close().await;
     }
 
     pub fn forget(&self, name: &str) {
@@ -110,10 +120,21 @@ impl Shared {
         name: &str,
         created_ms: u64,
     ) -> Result<Arc<Group>, TelemetryError> {
-        if let Some(group) = self.group_if_loaded(name) {
-            return Ok(group);
+        match self.group_if_loaded(name) {
+            Some(group) => Ok(group),
+            None => {
+                let _loading = self.loading().await;
+                self.group_ensure_in_turn(name, created_ms).await
+            }
         }
-        let _loading = self.loading().await;
+    }
+
+    /// The same for a caller that holds `loading`, so that the group stays as long as that.
+    pub async fn group_ensure_in_turn(
+        &self,
+        name: &str,
+        created_ms: u64,
+    ) -> Result<Arc<Group>, TelemetryError> {
         if let Some(group) = self.group_load(name).await? {
             return Ok(group);
         }

@@ -30,15 +30,20 @@ async fn open() -> (tempfile::TempDir, Arc<Logs>) {
 
 /// Closes the logs without a flush and opens them again.
 async fn reopen(dir: &Path, logs: Arc<Logs>) -> Arc<Logs> {
-    let shared = Arc::downgrade(&logs.shared);
+    close_hard(dir, logs).await;
+    Logs::open(dir).await.unwrap()
+}
+
+/// Closes the logs without a flush; returns when the directory is free.
+async fn close_hard(dir: &Path, logs: Arc<Logs>) {
     drop(logs);
-    let gone = tokio::time::timeout(std::time::Duration::from_secs(30), async {
-        while shared.strong_count() > 0 {
+    let lock = std::fs::File::open(dir.join("lock")).unwrap();
+    let free = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        while lock.try_lock().is_err() {
             tokio::task::yield_now().await;
         }
     });
-    gone.await.unwrap();
-    Logs::open(dir).await.unwrap()
+    free.await.unwrap();
 }
 
 fn event(timestamp_ms: u64, message: &str) -> LogEvent {

@@ -30,8 +30,8 @@ const SEGMENT_RAW_BYTES: u64 = 64 << 20;
 const TAIL_BLOCKS_MAX: usize = 2048;
 /// A tail whose blocks are at least this large on average becomes a segment as it is; smaller blocks are merged.
 const GOOD_BLOCK_BYTES: u64 = 64 << 10;
-/// How often an append begins again because its group or stream was deleted meanwhile.
-const APPEND_TRIES_MAX: u32 = 5;
+/// How often an append begins again because its group was deleted meanwhile, before it holds deletions off.
+const APPEND_TRIES_MAX: u32 = 3;
 pub(crate) async fn append(
     shared: &Arc<Shared>,
     group: &str,
@@ -50,17 +50,27 @@ pub(crate) async fn append(
         });
     }
     let created_ms = events.first().map_or(0, |event| event.ingestion_ms);
-    for _ in 0..APPEND_TRIES_MAX {
-        let held = shared.group_ensure(group, created_ms).await?;
+    for tried in 1.. {
+        // Who lost against deletions keeps the next one waiting.
+        let loading = if tried < APPEND_TRIES_MAX {
+            None
+        } else {
+            Some(shared.loading().await)
+        };
+        let held = match &loading {
+            None => shared.group_ensure(group, created_ms).await?,
+            Some(_) => shared.group_ensure_in_turn(group, created_ms).await?,
+        };
         make_room(shared, &held).await?;
-        let stream = stream_id(shared, &held, stream, created_ms).await?;
+        let stream = match stream_id(shared, &held, stream, created_ms).await {
+            Err(_) if held.live().deleted => continue,
+            found => found?,
+        };
         if held.push(stream, &events) {
-            return Ok(());
+            break;
         }
     }
-    Err(TelemetryError::GroupNotFound {
-        group: group.to_owned(),
-    })
+    Ok(())
 }
 
 async fn stream_id(

@@ -20,11 +20,7 @@ async fn five_flushes() -> (tempfile::TempDir, PathBuf) {
     let group = logs.shared.group_existing(GROUP).await.unwrap();
     let path = group.live().tail.as_ref().unwrap().path.clone();
     drop(group);
-    let shared = Arc::downgrade(&logs.shared);
-    drop(logs);
-    while shared.strong_count() > 0 {
-        tokio::task::yield_now().await;
-    }
+    close_hard(dir.path(), logs).await;
     (dir, path)
 }
 
@@ -57,7 +53,7 @@ async fn a_torn_tail_keeps_every_whole_frame_and_goes_on() {
         let group = logs.shared.group_existing(GROUP).await.unwrap();
         let tail = group.live().tail.as_ref().unwrap().path.clone();
         drop(group);
-        drop(reopen(dir.path(), logs).await);
+        close_hard(dir.path(), logs).await;
         if tail != path {
             std::fs::remove_file(tail).unwrap();
         }
@@ -86,7 +82,7 @@ async fn a_damaged_frame_costs_itself_alone() {
             "damage at {at}"
         );
         assert_eq!(scan_all(&logs, request(StreamFilter::All)).await.len(), 4);
-        drop(reopen(dir.path(), logs).await);
+        close_hard(dir.path(), logs).await;
     }
 }
 

@@ -209,11 +209,7 @@ async fn a_directory_of_a_lost_index_is_set_aside_not_removed() {
         .await
         .unwrap();
     seal(&logs, GROUP).await;
-    let shared = Arc::downgrade(&logs.shared);
-    drop(logs);
-    while shared.strong_count() > 0 {
-        tokio::task::yield_now().await;
-    }
+    close_hard(dir.path(), logs).await;
     for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
         let _ = std::fs::remove_file(dir.path().join(file));
     }
