@@ -21,7 +21,8 @@ fn a_response_that_is_cut_does_not_look_whole() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhalf\r\n",
     ] {
-        let rig = Rig::serving(breaking_off(sent).address);
+        let origin = breaking_off(sent);
+        let rig = Rig::serving(origin.address);
         for version in ["1.1", "1.0"] {
             for mut wire in [rig.tls(HOST), rig.plain()] {
                 wire.send(format!("GET / HTTP/{version}\r\nhost: {HOST}\r\n\r\n"));
@@ -41,7 +42,8 @@ fn answers_that_mean_nothing_or_two_things_are_not_passed_on() {
         "HTTP/1.1 200 OK\nserver: x\n\nabc",
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     ] {
-        let rig = Rig::serving(breaking_off(sent).address);
+        let origin = breaking_off(sent);
+        let rig = Rig::serving(origin.address);
         let response = rig.tls(HOST).get(HOST, "/");
         assert_eq!((response.status, response.reason()), (502, "instance-answer"), "{sent:?}");
     }

@@ -29,7 +29,8 @@ fn hosts_lead_to_their_services() {
 
 #[test]
 fn an_unknown_server_name_ends_the_handshake_with_its_alert() {
-    let rig = Rig::serving(Origin::saying("one").address);
+    let origin = Origin::saying("one");
+    let rig = Rig::serving(origin.address);
     let error = Wire::try_tls(rig.https, "elsewhere.test", &rig.authority.root_pem).err().unwrap();
     assert!(error.to_string().contains("UnrecognisedName"), "{error}");
 }
@@ -51,7 +52,8 @@ fn certificates_follow_the_table() {
 
 #[test]
 fn plain_http_is_redirected() {
-    let rig = Rig::serving(Origin::saying("one").address);
+    let origin = Origin::saying("one");
+    let rig = Rig::serving(origin.address);
     let port = rig.https.port();
     let mut wire = Wire::plain(rig.http);
     let moved = wire.get(&format!("{HOST}:80"), "/a/b?c=d");
@@ -71,7 +73,8 @@ fn plain_http_is_redirected() {
 
 #[test]
 fn applications_learn_who_asked() {
-    let rig = Rig::serving(Origin::mirror().address);
+    let origin = Origin::mirror();
+    let rig = Rig::serving(origin.address);
     let mut wire = rig.tls(HOST);
     wire.send(format!(
         "GET /p?q HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 10.1.1.1\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Port: 1\r\n\
@@ -148,7 +151,8 @@ fn old_clients_and_head_get_what_they_understand() {
 
 #[test]
 fn a_client_that_expects_100_continue_gets_it() {
-    let rig = Rig::serving(Origin::mirror().address);
+    let origin = Origin::mirror();
+    let rig = Rig::serving(origin.address);
     let mut wire = rig.tls(HOST);
     wire.send(format!("PUT / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"));
     assert_eq!(wire.response().status, 100);
