@@ -257,7 +257,7 @@ mod tests {
             (image(Some("text/plain")), None, None),
             (image(Some(OCI_INDEX)), None, None),
             (
-                format!(r#"{{"schemaVersion":2,"manifests":[]}}"#),
+                r#"{"schemaVersion":2,"manifests":[]}"#.to_owned(),
                 None,
                 Some(OCI_INDEX),
             ),

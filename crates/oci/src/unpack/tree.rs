@@ -85,6 +85,7 @@ impl<'a> Tree<'a> {
             rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
         })?;
         let file = File::from(file);
+        let mut written = 0;
         for region in &map.regions {
             let mut offset = region.offset;
             let end = region.offset + region.length;
@@ -92,14 +93,11 @@ impl<'a> Tree<'a> {
                 file.write_all_at(&piece, offset)
                     .map_err(|e| at("write", path, e))?;
                 offset += piece.len() as u64;
+                written = offset;
             }
         }
-        if map
-            .regions
-            .last()
-            .is_none_or(|last| last.offset + last.length < map.size)
-            && map.size > 0
-        {
+        if written < map.size {
+            // What follows the last region is a hole.
             file.set_len(map.size).map_err(|e| at("extend", path, e))?;
         }
         self.finish_open(file.as_fd(), path, entry)?;
@@ -285,8 +283,16 @@ impl<'a> Tree<'a> {
         path: &[Vec<u8>],
     ) -> Result<OwnedFd, Stop> {
         self.count_inode()?;
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
-            .map_err(|e| at("make", path, e))?;
+        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let shown = shown(&joined(path));
+                return Err(Stop::Invalid(format!(
+                    "`{shown}` is a link that leads nowhere"
+                )));
+            }
+            Err(e) => return Err(at("make", path, e)),
+        }
         let directory = self
             .open_directory(&joined(path))
             .map_err(|e| at("open", path, e))?;

@@ -1,6 +1,8 @@
 //! Tests of the content store, the distribution server, the pull client and unpacking, from outside: over loopback
 //! sockets, with real files, and with the tools that people use.
 
+#![allow(clippy::unwrap_used)] // the tests' own surroundings are expected to work
+
 mod client;
 mod content;
 mod distribution;
