@@ -117,7 +117,9 @@ impl Layers {
         instances: &BTreeSet<String>,
     ) -> Result<(), ComputeError> {
         // Waiting here would hold up every start behind an image that is being unpacked; the next call will do.
-        let Ok(_alone) = self.in_use.try_write() else { return Ok(()) };
+        let Ok(_alone) = self.in_use.try_write() else {
+            return Ok(());
+        };
         let mut kept: BTreeSet<String> = instances
             .iter()
             .filter_map(|layer| layer.split('/').next())

@@ -147,7 +147,6 @@ impl Supervisor {
         if ready.connection {
             self.obey();
         }
-        // Before the outputs: what the application prints comes after its start.
         self.read_report()?;
         let room = self.may_read();
         for index in 0..self.outputs.len() {
@@ -168,6 +167,10 @@ impl Supervisor {
 
     /// Whether lines can be read without losing any, or have to be read because nobody takes them.
     fn may_read(&mut self) -> bool {
+        // What the application prints comes after the news of its start.
+        if self.report.is_some() {
+            return false;
+        }
         if !self.backlog.is_full() {
             return true;
         }

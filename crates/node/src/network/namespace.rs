@@ -88,6 +88,7 @@ fn build(mut outside: Netlink, ends: &Ends) -> Result<OwnedFd, NodeError> {
     ])?;
     Netlink::open()?.apply(&[
         Request::up(LOOPBACK_INDEX),
+        Request::up(INSIDE.1),
         Request::address(INSIDE.1, ends.address),
         Request::route_to_link(INSIDE.1, ends.gateway, None),
         Request::default_route(INSIDE.1, ends.gateway),

@@ -42,7 +42,8 @@ impl Request {
         }
     }
 
-    /// Makes a pair of interfaces, both up: `name` here, `eth0` with index 2 in the namespace of `peer`.
+    /// Makes a pair of interfaces: `name` here and up, the other in the namespace of `peer` and not up yet: the kernel
+    /// refuses to switch an end on before it has the other.
     pub fn veth(name: &str, peer: BorrowedFd<'_>, peer_name: &str, peer_index: i32) -> Request {
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
         let mut request = Request::new(
@@ -56,7 +57,7 @@ impl Request {
             request.text(libc::IFLA_INFO_KIND, "veth");
             request.nested(libc::IFLA_INFO_DATA, |request| {
                 request.nested(VETH_INFO_PEER, |request| {
-                    request.interface(peer_index, libc::IFF_UP);
+                    request.interface(peer_index, 0);
                     request.text(libc::IFLA_IFNAME, peer_name);
                     request.attribute(libc::IFLA_NET_NS_FD, &peer.as_raw_fd().to_ne_bytes());
                 });
@@ -201,8 +202,11 @@ impl Netlink {
                     .body
                     .first_chunk()
                     .map_or(0, |bytes| -i32::from_ne_bytes(*bytes));
+                if code == 0 {
+                    continue;
+                }
                 let errno = Errno::from_raw_os_error(code);
-                if code != 0 && !request.tolerated.contains(&errno) && failure.is_none() {
+                if !request.tolerated.contains(&errno) && failure.is_none() {
                     failure = Some(NodeError::step(request.what.clone(), errno));
                 }
             }

@@ -99,15 +99,25 @@ fn wire(descriptors: &Descriptors, identity: &Identity) -> Result<(), String> {
 }
 
 fn limit(plan: &Plan) -> Result<(), String> {
-    let files = Some(plan.open_files_max);
-    rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: files,
-            maximum: files,
-        },
-    )
-    .stage("limit open files")?;
+    // More than the machine's own bound (fs.nr_open) cannot be given; then what is inherited has to do.
+    let inherited = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let wanted = plan.open_files_max;
+    let attempts = [
+        Some(wanted),
+        inherited.map(|inherited| inherited.min(wanted)),
+    ];
+    let set = |files| {
+        rustix::process::setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: files,
+                maximum: files,
+            },
+        )
+    };
+    set(attempts[0])
+        .or_else(|_| set(attempts[1]))
+        .stage("limit open files")?;
     // One byte is the value that also keeps the host's crash handler from being started.
     let core = Rlimit {
         current: Some(1),
