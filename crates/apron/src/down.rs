@@ -7,13 +7,15 @@ use crate::serve::{node_config, require_root};
 use crate::up::systemd;
 use anyhow::{Context, Result};
 use apron_control::dataplane::process::end_running;
-use apron_node::Node;
+use apron_node::{Node, NodeConfig, NodeError};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the control plane may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
+/// Pause before the instances' lock is tried again.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 
 /// Stops the platform.
 pub fn down(paths: &Paths, purge: bool) -> Result<()> {
@@ -26,7 +28,7 @@ pub fn down(paths: &Paths, purge: bool) -> Result<()> {
     end_running(&paths.proxy_state());
     let node = node_config(paths, &config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Node::purge(node)).context("some traces of instances could not be removed")?;
+    runtime.block_on(remove_instances(node)).context("some traces of instances could not be removed")?;
     if !purge {
         println!("Apron is stopped. Its data is in {}.", paths.data().display());
         return Ok(());
@@ -42,6 +44,18 @@ pub fn down(paths: &Paths, purge: bool) -> Result<()> {
     }
     println!("Apron is removed from this machine.");
     Ok(())
+}
+
+/// Ends and removes every instance. The control plane gives up its own lock a moment before its last thread ends, and with it the
+/// lock on the instances.
+async fn remove_instances(node: NodeConfig) -> Result<(), NodeError> {
+    let deadline = Instant::now() + END_WITHIN;
+    loop {
+        match Node::purge(node.clone()).await {
+            Err(NodeError::Busy(_)) if Instant::now() < deadline => tokio::time::sleep(BUSY_RETRY).await,
+            result => return result,
+        }
+    }
 }
 
 fn empty(directory: &Path) -> Result<()> {
