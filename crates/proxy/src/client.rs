@@ -110,8 +110,17 @@ enum NoHead {
 
 impl<C: ClientIo> Client<C> {
     /// A connection that was just made; a `refused` one gets an answer that says so to its first request.
-    pub fn new(worker: Rc<Worker>, stream: C, peer: SocketAddr, scheme: Scheme, refused: bool) -> Client<C> {
-        let port = stream.tcp().local_addr().map_or(0, |address| address.port());
+    pub fn new(
+        worker: Rc<Worker>,
+        stream: C,
+        peer: SocketAddr,
+        scheme: Scheme,
+        refused: bool,
+    ) -> Client<C> {
+        let port = stream
+            .tcp()
+            .local_addr()
+            .map_or(0, |address| address.port());
         let deadline = worker.sweep.register();
         Client {
             worker,
@@ -196,7 +205,11 @@ impl<C: ClientIo> Client<C> {
     /// Reads what has arrived into the inbox; zero is the end.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let mut scratch = self.worker.scratch();
-        let read = ready!(poll_read(context, &mut self.stream, &mut scratch[..READ_AHEAD_BYTES_MAX]))?;
+        let read = ready!(poll_read(
+            context,
+            &mut self.stream,
+            &mut scratch[..READ_AHEAD_BYTES_MAX]
+        ))?;
         self.inbox.tail().extend_from_slice(&scratch[..read]);
         Poll::Ready(Ok(read))
     }
@@ -236,7 +249,10 @@ impl<C: ClientIo> Client<C> {
             }
             Next::Linger => {
                 self.deadline.set_total(Some(LINGER_MAX));
-                let _ = self.deadline.bound(linger(&self.worker, &mut self.stream)).await;
+                let _ = self
+                    .deadline
+                    .bound(linger(&self.worker, &mut self.stream))
+                    .await;
             }
             Next::Reset => {
                 // Without lingering the system sends a reset in place of an orderly end.
@@ -253,7 +269,8 @@ async fn linger<C: ClientIo>(worker: &Worker, stream: &mut C) {
     }
     let mut left = LINGER_BYTES_MAX;
     while left > 0 {
-        let read = std::future::poll_fn(|context| poll_read(context, stream, &mut worker.scratch())).await;
+        let read =
+            std::future::poll_fn(|context| poll_read(context, stream, &mut worker.scratch())).await;
         match read {
             Ok(0) | Err(_) => return,
             Ok(read) => left = left.saturating_sub(read),

@@ -44,7 +44,11 @@ struct Entry {
 impl Sweep {
     /// A sweep whose milliseconds count from `epoch`.
     pub fn new(epoch: Instant) -> Rc<Sweep> {
-        let sweep = Sweep { epoch, now_ms: Cell::new(0), entries: RefCell::default() };
+        let sweep = Sweep {
+            epoch,
+            now_ms: Cell::new(0),
+            entries: RefCell::default(),
+        };
         sweep.now_ms.set(sweep.precise_ms());
         Rc::new(sweep)
     }
@@ -64,18 +68,20 @@ impl Sweep {
         let now = self.precise_ms();
         self.now_ms.set(now);
         for entry in self.entries.borrow().slots.iter().flatten() {
-            if all || now >= entry.total_ms.get().min(entry.phase_ms.get()) {
-                if let Some(waker) = entry.waker.borrow_mut().take() {
-                    waker.wake();
-                }
+            let late = all || now >= entry.total_ms.get().min(entry.phase_ms.get());
+            if let Some(waker) = late.then(|| entry.waker.borrow_mut().take()).flatten() {
+                waker.wake();
             }
         }
     }
 
     /// Deadlines of a new connection; none is set.
     pub fn register(self: &Rc<Sweep>) -> Deadline {
-        let entry =
-            Rc::new(Entry { total_ms: Cell::new(NEVER), phase_ms: Cell::new(NEVER), waker: RefCell::new(None) });
+        let entry = Rc::new(Entry {
+            total_ms: Cell::new(NEVER),
+            phase_ms: Cell::new(NEVER),
+            waker: RefCell::new(None),
+        });
         let mut entries = self.entries.borrow_mut();
         let slot = entries.free.pop().unwrap_or_else(|| {
             entries.slots.push(None);
@@ -83,7 +89,11 @@ impl Sweep {
         });
         entries.slots[slot] = Some(Rc::clone(&entry));
         drop(entries);
-        Deadline { sweep: Rc::clone(self), entry, slot }
+        Deadline {
+            sweep: Rc::clone(self),
+            entry,
+            slot,
+        }
     }
 }
 
@@ -113,7 +123,9 @@ impl Deadline {
 
     fn at(&self, within: Option<Duration>) -> u64 {
         let Some(within) = within else { return NEVER };
-        self.sweep.now_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(NEVER))
+        self.sweep
+            .now_ms()
+            .saturating_add(u64::try_from(within.as_millis()).unwrap_or(NEVER))
     }
 
     /// Which deadline has passed, if any; otherwise the task is woken when one does.
@@ -126,7 +138,10 @@ impl Deadline {
             return Some(Expired::Phase);
         }
         let mut waker = self.entry.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             *waker = Some(context.waker().clone());
         }
         None
@@ -139,7 +154,10 @@ impl Deadline {
             if let std::task::Poll::Ready(output) = future.as_mut().poll(context) {
                 return std::task::Poll::Ready(Ok(output));
             }
-            self.expired(context).map_or(std::task::Poll::Pending, |expired| std::task::Poll::Ready(Err(expired)))
+            self.expired(context)
+                .map_or(std::task::Poll::Pending, |expired| {
+                    std::task::Poll::Ready(Err(expired))
+                })
         })
         .await
     }

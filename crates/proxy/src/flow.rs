@@ -54,7 +54,15 @@ impl Flow {
     /// A flow that first writes what is in `out`.
     pub fn new(decoder: Decoder, encoder: Encoder, out: Buffer) -> Flow {
         let unflushed = !out.is_empty();
-        Flow { decoder, encoder, out, ended: false, unflushed, waits_for: WaitsFor::Source, read_bytes: 0 }
+        Flow {
+            decoder,
+            encoder,
+            out,
+            ended: false,
+            unflushed,
+            waits_for: WaitsFor::Source,
+            read_bytes: 0,
+        }
     }
 
     /// Bytes of the body so far, without framing.
@@ -140,7 +148,9 @@ impl Flow {
             self.unflushed = true;
             while self.encoder == Encoder::Raw && self.out.is_empty() && !piece.is_empty() {
                 match Pin::new(&mut *sink).poll_write(context, piece) {
-                    Poll::Ready(Ok(0)) => return Err(FlowError::Sink(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(0)) => {
+                        return Err(FlowError::Sink(io::ErrorKind::WriteZero.into()));
+                    }
                     Poll::Ready(Ok(written)) => piece = &piece[written..],
                     Poll::Ready(Err(error)) => return Err(FlowError::Sink(error)),
                     Poll::Pending => break,

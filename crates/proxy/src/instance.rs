@@ -41,7 +41,9 @@ impl Instance {
 
     /// Takes one of `max` places, if one is free.
     pub fn try_acquire(&self, max: u32) -> bool {
-        self.outstanding.fetch_update(SeqCst, Relaxed, |now| (now < max).then(|| now + 1)).is_ok()
+        self.outstanding
+            .fetch_update(SeqCst, Relaxed, |now| (now < max).then(|| now + 1))
+            .is_ok()
     }
 
     /// Gives a place back. Answers whether this was the last request of an instance that left the table.
@@ -51,7 +53,9 @@ impl Instance {
 
     /// Takes one of `max` places for idle connections, counted over all workers.
     pub fn try_keep_idle(&self, max: u32) -> bool {
-        self.idle.fetch_update(Relaxed, Relaxed, |now| (now < max).then(|| now + 1)).is_ok()
+        self.idle
+            .fetch_update(Relaxed, Relaxed, |now| (now < max).then(|| now + 1))
+            .is_ok()
     }
 
     /// An idle connection was taken into use or closed.

@@ -92,7 +92,10 @@ impl Link {
     /// Puts the table from disk in force.
     pub async fn start_from(&mut self, table: &RouteTable) {
         self.publisher.apply(table).await;
-        tracing::info!(generation = table.generation, "serving by the route table on disk");
+        tracing::info!(
+            generation = table.generation,
+            "serving by the route table on disk"
+        );
     }
 
     /// Connects, and connects again, for ever.
@@ -108,7 +111,9 @@ impl Link {
                         failures = RETRY_PAUSES_MS.len();
                     }
                 }
-                Err(error) if failures == 0 => tracing::warn!(%error, "the control plane is not there, serving without it"),
+                Err(error) if failures == 0 => {
+                    tracing::warn!(%error, "the control plane is not there, serving without it")
+                }
                 Err(_) => {}
             }
             let pause = RETRY_PAUSES_MS[failures.min(RETRY_PAUSES_MS.len() - 1)];
@@ -134,7 +139,11 @@ impl Link {
     async fn session(&mut self, stream: UnixStream, failures: &mut usize) -> LinkError {
         let (mut reader, mut writer) = stream.into_split();
         let generation = self.publisher.generation();
-        let hello = FromProxy::Hello { version: VERSION, pid: std::process::id(), generation };
+        let hello = FromProxy::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            generation,
+        };
         if let Err(error) = send(&mut writer, &hello).await {
             return error;
         }
@@ -169,15 +178,26 @@ impl Link {
     ) -> Result<(), LinkError> {
         while let Some(message) = decoder.next::<ToProxy>()? {
             match message {
-                ToProxy::Welcome { version: VERSION } => tracing::info!("linked to the control plane"),
+                ToProxy::Welcome { version: VERSION } => {
+                    tracing::info!("linked to the control plane")
+                }
                 ToProxy::Welcome { version } => return Err(LinkError::Version(version)),
-                ToProxy::Retire { within_ms } => self.publisher.retire(Duration::from_millis(within_ms)),
+                ToProxy::Retire { within_ms } => {
+                    self.publisher.retire(Duration::from_millis(within_ms))
+                }
                 ToProxy::Routes(table) => {
                     let generation = table.generation;
                     self.publisher.apply(&table).await;
                     self.keep(table).await;
                     let draining = self.publisher.draining();
-                    send(writer, &FromProxy::Applied { generation, draining }).await?;
+                    send(
+                        writer,
+                        &FromProxy::Applied {
+                            generation,
+                            draining,
+                        },
+                    )
+                    .await?;
                 }
             }
         }
@@ -193,14 +213,20 @@ impl Link {
         }
     }
 
-    async fn tell_drained<W: AsyncWriteExt + Unpin>(&mut self, writer: &mut W) -> Result<(), LinkError> {
+    async fn tell_drained<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
         for instance in self.publisher.take_drained() {
             send(writer, &FromProxy::Drained { instance }).await?;
         }
         Ok(())
     }
 
-    async fn tell_statistics<W: AsyncWriteExt + Unpin>(&mut self, writer: &mut W) -> Result<(), LinkError> {
+    async fn tell_statistics<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
         let statistics = self.reporter.statistics(self.publisher.services());
         match statistics.is_empty() {
             true => Ok(()),
@@ -209,7 +235,10 @@ impl Link {
     }
 }
 
-async fn send<W: AsyncWriteExt + Unpin>(writer: &mut W, message: &FromProxy) -> Result<(), LinkError> {
+async fn send<W: AsyncWriteExt + Unpin>(
+    writer: &mut W,
+    message: &FromProxy,
+) -> Result<(), LinkError> {
     let bytes = encode(message)?;
     match timeout(SEND_MAX, writer.write_all(&bytes)).await {
         Ok(sent) => Ok(sent?),

@@ -55,7 +55,11 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_new(&arguments.log).context("the log filter is not understood")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let descriptors = privileges::raise_descriptors()?;
     let connections = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
     let options = Options {
@@ -66,7 +70,9 @@ fn main() -> anyhow::Result<()> {
         snapshot: arguments.snapshot,
         workers: arguments.workers,
         https_port: arguments.https_port,
-        connections_max: arguments.connections_max.unwrap_or(usize::try_from(connections).unwrap_or(usize::MAX)),
+        connections_max: arguments
+            .connections_max
+            .unwrap_or(usize::try_from(connections).unwrap_or(usize::MAX)),
     };
     privileges::drop_privileges(arguments.uid, arguments.gid)?;
     serve(options)

@@ -38,7 +38,12 @@ fn key(instance: &Arc<Instance>) -> usize {
 impl Pool {
     /// Takes the connection that was used last and is still good. With `looked_at`, the system is asked whether it is;
     /// otherwise what the runtime already knows decides, without a system call.
-    pub fn take(&mut self, instance: &Arc<Instance>, now_ms: u64, looked_at: bool) -> Option<TcpStream> {
+    pub fn take(
+        &mut self,
+        instance: &Arc<Instance>,
+        now_ms: u64,
+        looked_at: bool,
+    ) -> Option<TcpStream> {
         let shelf = self.idle.get_mut(&key(instance))?;
         while let Some(idle) = shelf.connections.pop() {
             instance.drop_idle();
@@ -50,14 +55,26 @@ impl Pool {
     }
 
     /// Keeps a connection, if the instance is still routed to and has fewer than `max` idle ones.
-    pub fn keep(&mut self, instance: &Arc<Instance>, stream: TcpStream, keep: Option<Duration>, now_ms: u64, max: u32) {
-        let keep = keep.map_or(IDLE_KEPT, |keep| keep.saturating_sub(IDLE_MARGIN).min(IDLE_KEPT));
+    pub fn keep(
+        &mut self,
+        instance: &Arc<Instance>,
+        stream: TcpStream,
+        keep: Option<Duration>,
+        now_ms: u64,
+        max: u32,
+    ) {
+        let keep = keep.map_or(IDLE_KEPT, |keep| {
+            keep.saturating_sub(IDLE_MARGIN).min(IDLE_KEPT)
+        });
         if keep.is_zero() || instance.departed() || !instance.try_keep_idle(max) {
             return;
         }
         let until_ms = now_ms + u64::try_from(keep.as_millis()).unwrap_or(0);
         let shelf = self.idle.entry(key(instance));
-        let shelf = shelf.or_insert_with(|| Shelf { instance: Arc::clone(instance), connections: Vec::new() });
+        let shelf = shelf.or_insert_with(|| Shelf {
+            instance: Arc::clone(instance),
+            connections: Vec::new(),
+        });
         shelf.connections.push(Idle { stream, until_ms });
     }
 
@@ -66,7 +83,9 @@ impl Pool {
         self.idle.retain(|_, shelf| {
             let departed = shelf.instance.departed();
             let before = shelf.connections.len();
-            shelf.connections.retain(|idle| !departed && idle.until_ms > now_ms && is_quiet(&idle.stream, false));
+            shelf.connections.retain(|idle| {
+                !departed && idle.until_ms > now_ms && is_quiet(&idle.stream, false)
+            });
             (shelf.connections.len()..before).for_each(|_| shelf.instance.drop_idle());
             !shelf.connections.is_empty()
         });
@@ -75,7 +94,9 @@ impl Pool {
 
 impl Drop for Shelf {
     fn drop(&mut self) {
-        self.connections.iter().for_each(|_| self.instance.drop_idle());
+        self.connections
+            .iter()
+            .for_each(|_| self.instance.drop_idle());
     }
 }
 

@@ -3,7 +3,10 @@
 use anyhow::{Context as _, bail};
 use caps::CapSet;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Resource, getpid, getrlimit, pidfd_getfd, pidfd_open, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, getpid, getrlimit, pidfd_getfd, pidfd_open,
+    setrlimit,
+};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
@@ -11,7 +14,8 @@ use std::os::fd::OwnedFd;
 /// process itself, which checks the numbers where turning them into descriptors would only believe them.
 pub fn listeners(numbers: &[i32]) -> anyhow::Result<Vec<TcpListener>> {
     let pid: Pid = getpid();
-    let this = pidfd_open(pid, PidfdFlags::empty()).context("a descriptor of this process cannot be opened")?;
+    let this = pidfd_open(pid, PidfdFlags::empty())
+        .context("a descriptor of this process cannot be opened")?;
     let listener = |number: &i32| {
         let socket: OwnedFd = pidfd_getfd(&this, *number, PidfdGetfdFlags::empty())
             .with_context(|| format!("descriptor {number} cannot be taken over"))?;
@@ -36,17 +40,25 @@ pub fn raise_descriptors() -> anyhow::Result<u64> {
 /// the process has one thread: capabilities belong to threads.
 pub fn drop_privileges(uid: Option<u32>, gid: Option<u32>) -> anyhow::Result<()> {
     if caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP).unwrap_or(false) {
-        caps::clear(None, CapSet::Bounding).context("the bounding set of capabilities cannot be cleared")?;
+        caps::clear(None, CapSet::Bounding)
+            .context("the bounding set of capabilities cannot be cleared")?;
     }
     if let Some(gid) = gid.map(Gid::from_raw) {
         setgroups(&[]).context("supplementary groups cannot be given up")?;
-        setresgid(gid, gid, gid).with_context(|| format!("the group cannot be changed to {gid}"))?;
+        setresgid(gid, gid, gid)
+            .with_context(|| format!("the group cannot be changed to {gid}"))?;
     }
     if let Some(uid) = uid.map(Uid::from_raw) {
         setresuid(uid, uid, uid).with_context(|| format!("the user cannot be changed to {uid}"))?;
     }
-    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
-        caps::clear(None, set).with_context(|| format!("{set:?} capabilities cannot be given up"))?;
+    for set in [
+        CapSet::Ambient,
+        CapSet::Effective,
+        CapSet::Permitted,
+        CapSet::Inheritable,
+    ] {
+        caps::clear(None, set)
+            .with_context(|| format!("{set:?} capabilities cannot be given up"))?;
     }
     nix::sys::prctl::set_no_new_privs().context("gaining privileges cannot be ruled out")
 }
@@ -60,9 +72,22 @@ mod tests {
     fn only_listening_sockets_are_taken_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = listeners(&[listener.as_raw_fd()]).unwrap();
-        assert_eq!(taken[0].local_addr().unwrap(), listener.local_addr().unwrap());
+        assert_eq!(
+            taken[0].local_addr().unwrap(),
+            listener.local_addr().unwrap()
+        );
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(listeners(&[file.as_raw_fd()]).unwrap_err().to_string().contains("is not a socket"));
-        assert!(listeners(&[9_999]).unwrap_err().to_string().contains("cannot be taken over"));
+        assert!(
+            listeners(&[file.as_raw_fd()])
+                .unwrap_err()
+                .to_string()
+                .contains("is not a socket")
+        );
+        assert!(
+            listeners(&[9_999])
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be taken over")
+        );
     }
 }

@@ -40,7 +40,11 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
     let workers = options.workers.max(1);
     let (events, events_received) = mpsc::channel(EVENTS_MAX);
     let (orders, orders_received) = watch::channel(Orders::default());
-    let first_port = options.https.first().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
+    let first_port = options
+        .https
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .map(|address| address.port());
     let shared = Arc::new(Shared {
         epoch: Instant::now(),
         events,
@@ -52,7 +56,9 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
         https_port: options.https_port.or(first_port).unwrap_or(443),
         connections_max: options.connections_max.div_ceil(workers),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = start_workers(&shared, workers, share_out(&options, workers))?;
     let publisher = Publisher::new(Arc::clone(&shared), orders);
     runtime.block_on(async {
@@ -70,9 +76,11 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
 /// Listener `i` of each list to worker `i % workers`.
 fn share_out(options: &Options, workers: usize) -> Vec<Vec<(Purpose, &TcpListener)>> {
     let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for (purpose, listeners) in
-        [(Purpose::Https, &options.https), (Purpose::Redirect, &options.redirect), (Purpose::Plain, &options.plain)]
-    {
+    for (purpose, listeners) in [
+        (Purpose::Https, &options.https),
+        (Purpose::Redirect, &options.redirect),
+        (Purpose::Plain, &options.plain),
+    ] {
         for (index, listener) in listeners.iter().enumerate() {
             shares[index % workers].push((purpose, listener));
         }
@@ -89,19 +97,23 @@ fn start_workers(
     let (sender, receiver) = oneshot::channel();
     let mut threads = Vec::with_capacity(workers);
     for (index, share) in shares.into_iter().enumerate() {
-        let listeners: Result<Vec<Listener>, std::io::Error> =
-            share.into_iter().map(|(purpose, listener)| Ok((purpose, listener.try_clone()?))).collect();
+        let listeners: Result<Vec<Listener>, std::io::Error> = share
+            .into_iter()
+            .map(|(purpose, listener)| Ok((purpose, listener.try_clone()?)))
+            .collect();
         let (shared, listeners) = (Arc::clone(shared), listeners?);
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         threads.push(thread.spawn(move || run(shared, index, listeners))?);
     }
-    std::thread::Builder::new().name("joiner".into()).spawn(move || {
-        let join = |thread: std::thread::JoinHandle<std::io::Result<()>>| match thread.join() {
-            Ok(ended) => ended.context("a worker failed"),
-            Err(_) => Err(anyhow::anyhow!("a worker panicked")),
-        };
-        // The process is over whoever hears of it.
-        let _ = sender.send(threads.into_iter().try_for_each(join));
-    })?;
+    std::thread::Builder::new()
+        .name("joiner".into())
+        .spawn(move || {
+            let join = |thread: std::thread::JoinHandle<std::io::Result<()>>| match thread.join() {
+                Ok(ended) => ended.context("a worker failed"),
+                Err(_) => Err(anyhow::anyhow!("a worker panicked")),
+            };
+            // The process is over whoever hears of it.
+            let _ = sender.send(threads.into_iter().try_for_each(join));
+        })?;
     Ok(receiver)
 }

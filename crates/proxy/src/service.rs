@@ -87,8 +87,14 @@ impl Service {
 
     /// Enters the queue at its end; `None` if it is full.
     pub fn enqueue(&self) -> Option<Waiter<'_>> {
-        self.waiting.fetch_update(SeqCst, Relaxed, |now| (now < WAITING_MAX).then(|| now + 1)).ok()?;
-        Some(Waiter { service: self, ticket: self.tickets.fetch_add(1, Relaxed), woken: None })
+        self.waiting
+            .fetch_update(SeqCst, Relaxed, |now| (now < WAITING_MAX).then(|| now + 1))
+            .ok()?;
+        Some(Waiter {
+            service: self,
+            ticket: self.tickets.fetch_add(1, Relaxed),
+            woken: None,
+        })
     }
 
     /// Wakes the request that waits longest.
@@ -142,7 +148,10 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let registered = self.service.waiters().remove(&self.ticket).is_some();
         self.service.waiting.fetch_sub(1, SeqCst);
-        let unused = self.woken.as_mut().is_some_and(|woken| woken.try_recv().is_ok());
+        let unused = self
+            .woken
+            .as_mut()
+            .is_some_and(|woken| woken.try_recv().is_ok());
         if !registered && unused {
             self.service.wake_one();
         }
@@ -156,7 +165,9 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_in_order() {
         let service = Service::new("s".into());
-        let mut waiters: Vec<_> = (0..WAITING_MAX).map(|_| service.enqueue().unwrap()).collect();
+        let mut waiters: Vec<_> = (0..WAITING_MAX)
+            .map(|_| service.enqueue().unwrap())
+            .collect();
         assert!(service.enqueue().is_none());
         waiters.drain(2..);
         assert_eq!(service.waiting(), 2);

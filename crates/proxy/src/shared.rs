@@ -63,7 +63,11 @@ impl Shared {
     pub async fn all_follow(&self, sequence: u64) {
         loop {
             let followed = self.followed.notified();
-            if self.following.iter().all(|worker| worker.load(SeqCst) >= sequence) {
+            if self
+                .following
+                .iter()
+                .all(|worker| worker.load(SeqCst) >= sequence)
+            {
                 return;
             }
             followed.await;

@@ -29,7 +29,10 @@ pub fn read(path: &Path) -> Option<RouteTable> {
 fn decode(bytes: &[u8]) -> Result<RouteTable, String> {
     let mut decoder = apron_link::frame::Decoder::default();
     decoder.push(bytes);
-    decoder.next().map_err(|error| error.to_string())?.ok_or_else(|| "the file is cut short".to_owned())
+    decoder
+        .next()
+        .map_err(|error| error.to_string())?
+        .ok_or_else(|| "the file is cut short".to_owned())
 }
 
 /// Replaces the table: after a crash at any moment the file has the old or the new one.
@@ -38,11 +41,18 @@ pub fn write(path: &Path, table: &RouteTable) -> io::Result<()> {
     let temporary = path.with_extension("new");
     // A file left over from a crash may have been made with other permissions.
     let _ = std::fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }
 
@@ -57,11 +67,17 @@ mod tests {
         let path = directory.path().join("routes.json");
         assert_eq!(read(&path), None);
         for generation in [1, 2] {
-            let table = RouteTable { generation, ..RouteTable::default() };
+            let table = RouteTable {
+                generation,
+                ..RouteTable::default()
+            };
             write(&path, &table).unwrap();
             assert_eq!(read(&path), Some(table));
         }
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -48,7 +48,10 @@ struct Names {
 
 impl Names {
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        let parent = || {
+            name.split_once('.')
+                .and_then(|(_, parent)| self.wildcard.get(parent))
+        };
         self.exact.get(name).or_else(parent)
     }
 }
@@ -62,7 +65,9 @@ pub fn provider() -> CryptoProvider {
         cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
         cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
     ];
-    provider.cipher_suites.sort_by_key(|suite| !first.contains(suite));
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| !first.contains(suite));
     provider
 }
 
@@ -78,7 +83,10 @@ impl Tls {
         config.ignore_client_order = true;
         config.send_tls13_tickets = TICKETS;
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Tls { config: Arc::new(config), certificates })
+        Ok(Tls {
+            config: Arc::new(config),
+            certificates,
+        })
     }
 
     /// Whether there is a certificate for this name (lower case).
@@ -97,7 +105,10 @@ impl Tls {
                 None => match load(&self.config, certificate) {
                     Ok(key) => Arc::new(key),
                     Err(problem) => {
-                        errors.push(CertificateError { names: certificate.names.clone(), problem });
+                        errors.push(CertificateError {
+                            names: certificate.names.clone(),
+                            problem,
+                        });
                         continue;
                     }
                 },
@@ -117,9 +128,11 @@ impl Tls {
 }
 
 fn load(config: &ServerConfig, certificate: &Certificate) -> Result<CertifiedKey, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect();
     let chain = chain.map_err(|error| format!("chain: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(|error| format!("key: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())
+        .map_err(|error| format!("key: {error}"))?;
     if chain.is_empty() {
         return Err("the chain is empty".into());
     }

@@ -158,7 +158,10 @@ impl Worker {
     pub fn report_unreachable(&self, instance: &Arc<Instance>, error: String) {
         if instance.may_report(self.sweep.precise_ms(), crate::shared::REPORT_INTERVAL_MS) {
             // A full channel means that there is more trouble than can be told; the next failure tells it again.
-            let _ = self.shared.events.try_send(Event::Unreachable(Arc::clone(instance), error));
+            let _ = self
+                .shared
+                .events
+                .try_send(Event::Unreachable(Arc::clone(instance), error));
         }
     }
 }

@@ -54,7 +54,9 @@ impl<C: ClientIo> Client<C> {
     }
 
     async fn wait(&mut self, service: &Arc<Service>) -> Result<Slot, NoPlace> {
-        let Some(mut waiter) = service.enqueue() else { return Err(NoPlace::Answer(Reason::QueueFull)) };
+        let Some(mut waiter) = service.enqueue() else {
+            return Err(NoPlace::Answer(Reason::QueueFull));
+        };
         loop {
             self.wake_up(service, &mut waiter).await?;
             match attempt(&self.worker, service) {
@@ -70,7 +72,11 @@ impl<C: ClientIo> Client<C> {
     }
 
     /// Waits until there may be a place. Fails when it takes too long or the client leaves.
-    async fn wake_up(&mut self, service: &Arc<Service>, waiter: &mut Waiter<'_>) -> Result<(), NoPlace> {
+    async fn wake_up(
+        &mut self,
+        service: &Arc<Service>,
+        waiter: &mut Waiter<'_>,
+    ) -> Result<(), NoPlace> {
         let woken = waiter.register();
         // What changed between the last attempt and the registration would otherwise be missed.
         if may_have_place(&self.worker, service) {
@@ -78,7 +84,9 @@ impl<C: ClientIo> Client<C> {
         }
         let mut look_again = std::pin::pin!(tokio::time::sleep(LOOK_AGAIN));
         std::future::poll_fn(|context| {
-            if Pin::new(&mut *woken).poll(context).is_ready() || look_again.as_mut().poll(context).is_ready() {
+            if Pin::new(&mut *woken).poll(context).is_ready()
+                || look_again.as_mut().poll(context).is_ready()
+            {
                 return Poll::Ready(Ok(()));
             }
             if self.poll_gone(context).is_ready() {
@@ -98,14 +106,19 @@ impl<C: ClientIo> Client<C> {
 fn report_wanted(worker: &Worker, service: &Arc<Service>) {
     if service.may_report(worker.sweep.precise_ms(), REPORT_INTERVAL_MS) {
         // A full channel means that there is more trouble than can be told; the next second tells it again.
-        let _ = worker.shared.events.try_send(Event::Wanted(Arc::clone(service)));
+        let _ = worker
+            .shared
+            .events
+            .try_send(Event::Wanted(Arc::clone(service)));
     }
 }
 
 fn attempt(worker: &Rc<Worker>, service: &Arc<Service>) -> Attempt {
     let turn = worker.turn();
     worker.route(|table| {
-        let Some(route) = table.by_service(&service.id) else { return Attempt::Never(Reason::UnknownHost) };
+        let Some(route) = table.by_service(&service.id) else {
+            return Attempt::Never(Reason::UnknownHost);
+        };
         if route.state == RouteState::Paused {
             return Attempt::Never(Reason::Paused);
         }

@@ -77,9 +77,15 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         let (mut head, mut interim) = (Buffer::default(), Buffer::default());
         head.tail().extend_from_slice(&intake.head);
         if intake.expects_continue && client.inbox.is_empty() {
-            interim.tail().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            interim
+                .tail()
+                .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let encoder = if intake.framing == Framing::Chunked { Encoder::Chunked } else { Encoder::Raw };
+        let encoder = if intake.framing == Framing::Chunked {
+            Encoder::Chunked
+        } else {
+            Encoder::Raw
+        };
         Exchange {
             client,
             upstream,
@@ -101,8 +107,24 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
         self.finished.bytes_in += self.request.read_bytes();
         if self.switched {
-            let Exchange { client, upstream, inbox, interim, finished, .. } = self;
-            return End::Next(Box::pin(tunnel::tunnel(client, upstream.stream, inbox, interim, finished)).await);
+            let Exchange {
+                client,
+                upstream,
+                inbox,
+                interim,
+                finished,
+                ..
+            } = self;
+            return End::Next(
+                Box::pin(tunnel::tunnel(
+                    client,
+                    upstream.stream,
+                    inbox,
+                    interim,
+                    finished,
+                ))
+                .await,
+            );
         }
         if let Some(response) = &self.response {
             self.finished.bytes_out += response.flow.read_bytes();
@@ -147,9 +169,19 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     /// Sends the request; when it is sent, watches for the client to leave.
     fn poll_request(&mut self, context: &mut Context<'_>) -> Option<End> {
         if self.sending == Sending::Going {
-            let Client { worker, stream, inbox, .. } = &mut *self.client;
+            let Client {
+                worker,
+                stream,
+                inbox,
+                ..
+            } = &mut *self.client;
             let mut scratch = worker.scratch();
-            match self.request.poll(context, &mut scratch, (stream, inbox), &mut self.upstream.stream) {
+            match self.request.poll(
+                context,
+                &mut scratch,
+                (stream, inbox),
+                &mut self.upstream.stream,
+            ) {
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
                 Poll::Ready(Err(FlowError::Sink(_))) => self.sending = Sending::Broken,
                 Poll::Ready(Err(FlowError::Malformed(_))) if self.response.is_none() => {
@@ -180,8 +212,14 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                     continue;
                 }
                 Search::Partial(from) => self.searched = from,
-                Search::TooLong => return Some(self.misunderstood(slot, "the response head is too long")),
-                Search::BareLf => return Some(self.misunderstood(slot, "a line of the response head ends in LF alone")),
+                Search::TooLong => {
+                    return Some(self.misunderstood(slot, "the response head is too long"));
+                }
+                Search::BareLf => {
+                    return Some(
+                        self.misunderstood(slot, "a line of the response head ends in LF alone"),
+                    );
+                }
             }
             let mut scratch = self.client.worker.scratch();
             match poll_read(context, &mut self.upstream.stream, &mut scratch) {
@@ -222,7 +260,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             _ => {
                 self.finished.status = response.status;
                 let out = std::mem::take(&mut self.interim);
-                self.response = Some(delivering(&response, self.intake, self.client.worker.retiring(), out));
+                self.response = Some(delivering(
+                    &response,
+                    self.intake,
+                    self.client.worker.retiring(),
+                    out,
+                ));
             }
         }
         self.inbox.consume(length);
@@ -231,9 +274,19 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
 
     fn poll_response(&mut self, context: &mut Context<'_>) -> Option<End> {
         let delivering = self.response.as_mut()?;
-        let Client { worker, stream, inbox, .. } = &mut *self.client;
+        let Client {
+            worker,
+            stream,
+            inbox,
+            ..
+        } = &mut *self.client;
         let mut scratch = worker.scratch();
-        match delivering.flow.poll(context, &mut scratch, (&mut self.upstream.stream, &mut self.inbox), stream) {
+        match delivering.flow.poll(
+            context,
+            &mut scratch,
+            (&mut self.upstream.stream, &mut self.inbox),
+            stream,
+        ) {
             Poll::Pending => None,
             Poll::Ready(Ok(())) => Some(End::Next(match self.sending {
                 Sending::Done if delivering.client_persistent => Next::Request,
@@ -258,7 +311,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             None => self.sending == Sending::Going && self.request.waits_for() == WaitsFor::Source,
             Some(flow) => flow.waits_for() == WaitsFor::Sink,
         };
-        let progress = (self.request.read_bytes(), response.map_or(0, Flow::moved_bytes));
+        let progress = (
+            self.request.read_bytes(),
+            response.map_or(0, Flow::moved_bytes),
+        );
         if !waits_for_client {
             self.client.deadline.set_phase(None);
         } else if progress != self.progress || !self.client.deadline.has_phase() {
@@ -281,29 +337,51 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         if self.upstream.reused && self.intake.repeatable && self.inbox.is_empty() {
             return End::Again;
         }
-        self.client.worker.report_unreachable(&slot.instance, format!("exchange: {error}"));
+        self.client
+            .worker
+            .report_unreachable(&slot.instance, format!("exchange: {error}"));
         End::Failed(Reason::InstanceClosed)
     }
 
     fn misunderstood(&self, slot: &Slot, error: &str) -> End {
-        tracing::debug!(instance = slot.instance.id, error, "an instance's answer was not understood");
+        tracing::debug!(
+            instance = slot.instance.id,
+            error,
+            "an instance's answer was not understood"
+        );
         End::Failed(Reason::InstanceAnswer)
     }
 
     /// Keeps the upstream connection for another request, if it can take one.
     fn keep_upstream(self, slot: &Slot) {
-        let Some(response) = self.response else { return };
+        let Some(response) = self.response else {
+            return;
+        };
         if response.upstream_persistent && self.sending == Sending::Done && self.inbox.is_empty() {
             let worker = &self.client.worker;
             let (now_ms, max) = (worker.sweep.now_ms(), slot.max_concurrency);
             let mut pool = worker.pool.borrow_mut();
-            pool.keep(&slot.instance, self.upstream.stream, response.keep_alive, now_ms, max);
+            pool.keep(
+                &slot.instance,
+                self.upstream.stream,
+                response.keep_alive,
+                now_ms,
+                max,
+            );
         }
     }
 }
 
-fn delivering(response: &Response<'_, '_>, intake: &Intake, retiring: bool, mut out: Buffer) -> Delivering {
-    let client = rewrite::Client { version: intake.version, persistent: intake.persistent && !retiring };
+fn delivering(
+    response: &Response<'_, '_>,
+    intake: &Intake,
+    retiring: bool,
+    mut out: Buffer,
+) -> Delivering {
+    let client = rewrite::Client {
+        version: intake.version,
+        persistent: intake.persistent && !retiring,
+    };
     let delivery = rewrite::response_head(response, client, out.tail());
     Delivering {
         flow: Flow::new(Decoder::new(response.framing), delivery.encoder, out),

@@ -33,7 +33,8 @@ pub(super) struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.finished.latency_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.finished.latency_ms =
+            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.service.counters.add(self.finished);
     }
 }
@@ -43,7 +44,11 @@ impl<C: ClientIo> Client<C> {
     pub(super) async fn forward(&mut self, mut intake: Box<Intake>) -> Next {
         let service = Arc::clone(&intake.route.service);
         let started = std::time::Instant::now();
-        let mut record = Record { service: Arc::clone(&service), started, finished: Finished::default() };
+        let mut record = Record {
+            service: Arc::clone(&service),
+            started,
+            finished: Finished::default(),
+        };
         self.deadline.set_total(intake.route.timeout);
         self.deadline.set_phase(None);
         let mut fresh_only = false;
@@ -51,15 +56,21 @@ impl<C: ClientIo> Client<C> {
             let slot = match self.admit(&service).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
-                Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record).await,
+                Err(NoPlace::Answer(reason)) => {
+                    return self.fail(reason, &intake, &mut record).await;
+                }
             };
             let upstream = match self.connect(&slot, &intake, fresh_only).await {
                 Ok(Some(upstream)) => upstream,
                 Ok(None) => continue,
                 Err(NoPlace::ClientGone) => return Next::Reset,
-                Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record).await,
+                Err(NoPlace::Answer(reason)) => {
+                    return self.fail(reason, &intake, &mut record).await;
+                }
             };
-            let end = Exchange::new(self, upstream, &intake, &mut record.finished).run(&slot).await;
+            let end = Exchange::new(self, upstream, &intake, &mut record.finished)
+                .run(&slot)
+                .await;
             // The response has begun or the body is gone in all cases but a retry, so the head is needed there only.
             match end {
                 End::Next(next) => return next,
@@ -81,29 +92,48 @@ impl<C: ClientIo> Client<C> {
     }
 
     /// Takes an idle connection to the instance or makes one; `None` if the instance does not take connections.
-    async fn connect(&mut self, slot: &Slot, intake: &Intake, fresh: bool) -> Result<Option<Upstream>, NoPlace> {
+    async fn connect(
+        &mut self,
+        slot: &Slot,
+        intake: &Intake,
+        fresh: bool,
+    ) -> Result<Option<Upstream>, NoPlace> {
         let now_ms = self.worker.sweep.now_ms();
         if !fresh {
             // What cannot be repeated must not meet a connection that is just being closed, if that can be known.
-            let idle = self.worker.pool.borrow_mut().take(&slot.instance, now_ms, !intake.repeatable);
+            let idle =
+                self.worker
+                    .pool
+                    .borrow_mut()
+                    .take(&slot.instance, now_ms, !intake.repeatable);
             if let Some(stream) = idle {
-                return Ok(Some(Upstream { stream, reused: true }));
+                return Ok(Some(Upstream {
+                    stream,
+                    reused: true,
+                }));
             }
         }
         let error = match Box::pin(self.connect_anew(slot)).await? {
             Ok(stream) => {
                 slot.instance.trust();
-                return Ok(Some(Upstream { stream, reused: false }));
+                return Ok(Some(Upstream {
+                    stream,
+                    reused: false,
+                }));
             }
             Err(error) => error,
         };
         slot.instance.suspect(self.worker.sweep.precise_ms());
-        self.worker.report_unreachable(&slot.instance, format!("connect: {error}"));
+        self.worker
+            .report_unreachable(&slot.instance, format!("connect: {error}"));
         Ok(None)
     }
 
     async fn connect_anew(&mut self, slot: &Slot) -> Result<std::io::Result<TcpStream>, NoPlace> {
-        let mut connecting = std::pin::pin!(tokio::time::timeout(CONNECT_MAX, TcpStream::connect(slot.instance.address)));
+        let mut connecting = std::pin::pin!(tokio::time::timeout(
+            CONNECT_MAX,
+            TcpStream::connect(slot.instance.address)
+        ));
         let connected = std::future::poll_fn(|context| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(context) {
                 return Poll::Ready(Ok(connected));

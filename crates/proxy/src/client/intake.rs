@@ -36,8 +36,18 @@ pub struct Intake {
 /// What is done with a request.
 enum Decision {
     Forward(Box<Intake>),
-    Answer { reason: Reason, to_head: bool, persistent: bool, route: Option<Arc<Route>> },
-    Redirect { status: u16, location: String, to_head: bool, persistent: bool },
+    Answer {
+        reason: Reason,
+        to_head: bool,
+        persistent: bool,
+        route: Option<Arc<Route>>,
+    },
+    Redirect {
+        status: u16,
+        location: String,
+        to_head: bool,
+        persistent: bool,
+    },
     Refuse(Reason),
 }
 
@@ -49,16 +59,34 @@ impl<C: ClientIo> Client<C> {
         match decision {
             Decision::Forward(intake) => Box::pin(self.forward(intake)).await,
             Decision::Refuse(reason) => self.refuse(reason).await,
-            Decision::Answer { reason, to_head, persistent, route } => {
+            Decision::Answer {
+                reason,
+                to_head,
+                persistent,
+                route,
+            } => {
                 let answer = reason.answer();
                 if let Some(route) = route {
-                    route.service.counters.add(Finished { status: answer.status, ..Finished::default() });
+                    route.service.counters.add(Finished {
+                        status: answer.status,
+                        ..Finished::default()
+                    });
                 }
                 self.answer(&answer, to_head, persistent).await
             }
-            Decision::Redirect { status, location, to_head, persistent } => {
+            Decision::Redirect {
+                status,
+                location,
+                to_head,
+                persistent,
+            } => {
                 let text = "this service is reached by https";
-                let answer = Answer { status, reason: "https-only", text, location: Some(&location) };
+                let answer = Answer {
+                    status,
+                    reason: "https-only",
+                    text,
+                    location: Some(&location),
+                };
                 self.answer(&answer, to_head, persistent).await
             }
         }
@@ -85,13 +113,25 @@ impl<C: ClientIo> Client<C> {
         {
             return answer(Reason::Misdirected, None);
         }
-        let Some(route) = self.worker.route(|table| table.by_host(&request.host.name).cloned()) else {
+        let Some(route) = self
+            .worker
+            .route(|table| table.by_host(&request.host.name).cloned())
+        else {
             return answer(Reason::UnknownHost, None);
         };
         if self.scheme == Scheme::Redirect {
-            let status = if matches!(request.method, "GET" | "HEAD") { 301 } else { 308 };
+            let status = if matches!(request.method, "GET" | "HEAD") {
+                301
+            } else {
+                308
+            };
             let persistent = persistent && bodyless && request.version == Version::Http11;
-            return Decision::Redirect { status, location: self.https_url(&request), to_head, persistent };
+            return Decision::Redirect {
+                status,
+                location: self.https_url(&request),
+                to_head,
+                persistent,
+            };
         }
         if route.state == RouteState::Paused {
             return answer(Reason::Paused, Some(route));
@@ -111,16 +151,28 @@ impl<C: ClientIo> Client<C> {
 
     fn rewritten(&self, request: &Request<'_, '_>) -> Vec<u8> {
         let id = self.worker.request_id();
-        let proto = if self.scheme == Scheme::Http { "http" } else { "https" };
+        let proto = if self.scheme == Scheme::Http {
+            "http"
+        } else {
+            "https"
+        };
         let request_id = str::from_utf8(&id).unwrap_or_default();
-        let forwarding = Forwarding { client: &self.address, proto, port: &self.port, request_id };
+        let forwarding = Forwarding {
+            client: &self.address,
+            proto,
+            port: &self.port,
+            request_id,
+        };
         let mut head = Vec::new();
         rewrite::request_head(request, forwarding, &mut head);
         head
     }
 
     fn https_url(&self, request: &Request<'_, '_>) -> String {
-        let (host, path) = (&request.host.name, request.target.strip_prefix('*').unwrap_or(request.target));
+        let (host, path) = (
+            &request.host.name,
+            request.target.strip_prefix('*').unwrap_or(request.target),
+        );
         match self.worker.shared.https_port {
             443 => format!("https://{host}{path}"),
             port => format!("https://{host}:{port}{path}"),

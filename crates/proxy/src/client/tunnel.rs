@@ -24,7 +24,11 @@ struct Half {
 
 impl Half {
     fn new(out: Buffer) -> Half {
-        Half { flow: Flow::new(Decoder::new(Framing::UntilClose), Encoder::Raw, out), read: false, ended: false }
+        Half {
+            flow: Flow::new(Decoder::new(Framing::UntilClose), Encoder::Raw, out),
+            read: false,
+            ended: false,
+        }
     }
 
     fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
@@ -37,7 +41,13 @@ impl Half {
         if !self.read && self.flow.poll(context, scratch, source, sink)?.is_ready() {
             self.read = true;
         }
-        if self.read && !self.ended && Pin::new(sink).poll_shutdown(context).map_err(FlowError::Sink)?.is_ready() {
+        if self.read
+            && !self.ended
+            && Pin::new(sink)
+                .poll_shutdown(context)
+                .map_err(FlowError::Sink)?
+                .is_ready()
+        {
             self.ended = true;
         }
         Ok(())
@@ -56,7 +66,13 @@ pub(super) async fn tunnel<C: ClientIo>(
     let mut moved = u64::MAX;
     client.deadline.set_total(None);
     let next = std::future::poll_fn(|context| {
-        let Client { worker, stream, inbox: client_inbox, deadline, .. } = &mut *client;
+        let Client {
+            worker,
+            stream,
+            inbox: client_inbox,
+            deadline,
+            ..
+        } = &mut *client;
         let mut scratch = worker.scratch();
         let polled = up
             .poll(context, &mut scratch, (stream, client_inbox), &mut upstream)
@@ -72,7 +88,9 @@ pub(super) async fn tunnel<C: ClientIo>(
             moved = now;
             deadline.set_phase(Some(TUNNEL_IDLE_MAX));
         }
-        deadline.expired(context).map_or(Poll::Pending, |_| Poll::Ready(Next::Reset))
+        deadline
+            .expired(context)
+            .map_or(Poll::Pending, |_| Poll::Ready(Next::Reset))
     })
     .await;
     finished.bytes_in += up.flow.read_bytes();

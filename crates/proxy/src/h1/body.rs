@@ -49,7 +49,9 @@ impl Decoder {
     pub fn decode(&mut self, input: &[u8]) -> Result<(usize, Range<usize>), ChunkError> {
         match self {
             Decoder::Length(left) => {
-                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                let length = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
                 *left -= length as u64;
                 Ok((length, 0..length))
             }

@@ -53,7 +53,14 @@ const SIZE_DIGITS_MAX: usize = 15;
 
 impl Default for Chunked {
     fn default() -> Chunked {
-        Chunked { state: State::Size, size: 0, line_bytes: 0, extension_bytes: 0, trailers: Vec::new(), trailer_line: 0 }
+        Chunked {
+            state: State::Size,
+            size: 0,
+            line_bytes: 0,
+            extension_bytes: 0,
+            trailers: Vec::new(),
+            trailer_line: 0,
+        }
     }
 }
 
@@ -75,7 +82,9 @@ impl Chunked {
         while let Some(&byte) = input.get(at) {
             match self.state {
                 State::Data => {
-                    let length = usize::try_from(self.size).unwrap_or(usize::MAX).min(input.len() - at);
+                    let length = usize::try_from(self.size)
+                        .unwrap_or(usize::MAX)
+                        .min(input.len() - at);
                     self.size -= length as u64;
                     if self.size == 0 {
                         self.state = State::DataCr;
@@ -110,12 +119,18 @@ impl Chunked {
             (State::Extension, b'\t' | 0x20..=0x7e | 0x80..) => {
                 self.line_bytes += 1;
                 self.extension_bytes += 1;
-                if self.line_bytes > CHUNK_LINE_BYTES_MAX || self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
+                if self.line_bytes > CHUNK_LINE_BYTES_MAX
+                    || self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX
+                {
                     return Err(ChunkError::Extensions);
                 }
             }
             (State::SizeLf, b'\n') => {
-                self.state = if self.size == 0 { State::Trailers } else { State::Data };
+                self.state = if self.size == 0 {
+                    State::Trailers
+                } else {
+                    State::Data
+                };
                 self.line_bytes = 0;
             }
             (State::DataCr, b'\r') => self.state = State::DataLf,
@@ -157,7 +172,10 @@ fn filtered(block: &[u8]) -> Result<Vec<u8>, ChunkError> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
     match httparse::parse_headers(block, &mut slots) {
         Ok(httparse::Status::Complete((length, headers))) if length == block.len() => {
-            for header in headers.iter().filter(|header| allowed_in_trailers(header.name)) {
+            for header in headers
+                .iter()
+                .filter(|header| allowed_in_trailers(header.name))
+            {
                 super::rewrite::field(&mut out, header.name.as_bytes(), header.value);
             }
             Ok(out)
@@ -189,10 +207,19 @@ mod tests {
 
     #[test]
     fn a_body_means_the_same_however_it_is_cut() {
-        let body = b"5;name=value\r\nhello\r\n00a\r\n, world...\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET";
-        let expected = (b"hello, world...".to_vec(), b"X-Sum: 1\r\n".to_vec(), body.len() - 3);
+        let body =
+            b"5;name=value\r\nhello\r\n00a\r\n, world...\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET";
+        let expected = (
+            b"hello, world...".to_vec(),
+            b"X-Sum: 1\r\n".to_vec(),
+            body.len() - 3,
+        );
         for cut in 0..body.len() {
-            assert_eq!(decode(&[&body[..cut], &body[cut..]]), Ok(expected.clone()), "cut at {cut}");
+            assert_eq!(
+                decode(&[&body[..cut], &body[cut..]]),
+                Ok(expected.clone()),
+                "cut at {cut}"
+            );
         }
         let bytes: Vec<&[u8]> = body.chunks(1).collect();
         assert_eq!(decode(&bytes), Ok(expected));

@@ -41,7 +41,11 @@ pub fn find_end(bytes: &[u8], from: usize) -> Search {
 
 /// Bytes of empty lines in front of a request line, which RFC 9112 section 2.2 asks a server to ignore.
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
-    bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2
+    bytes
+        .chunks_exact(2)
+        .take_while(|pair| pair == b"\r\n")
+        .count()
+        * 2
 }
 
 /// The version httparse found.
@@ -62,14 +66,21 @@ mod tests {
         let end = 27;
         assert_eq!(find_end(head, 0), Search::Complete(end));
         for cut in 0..end {
-            let Search::Partial(from) = find_end(&head[..cut], 0) else { panic!("complete at {cut}") };
+            let Search::Partial(from) = find_end(&head[..cut], 0) else {
+                panic!("complete at {cut}")
+            };
             assert_eq!(find_end(head, from), Search::Complete(end), "cut at {cut}");
         }
     }
 
     #[test]
     fn a_bare_lf_is_refused_wherever_it_stands() {
-        for head in ["GET / HTTP/1.1\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\n\r\n", "G / HTTP/1.1\r\na: b\r\n\n", "\n"] {
+        for head in [
+            "GET / HTTP/1.1\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\n\r\n",
+            "G / HTTP/1.1\r\na: b\r\n\n",
+            "\n",
+        ] {
             assert_eq!(find_end(head.as_bytes(), 0), Search::BareLf, "{head:?}");
         }
     }

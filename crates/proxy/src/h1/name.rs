@@ -51,7 +51,9 @@ pub fn classify(name: &str) -> Name {
         15 if same(bytes, b"x-forwarded-for") => Name::ForwardedFor,
         16 if same(bytes, b"proxy-connection") => Name::HopByHop,
         17 if same(bytes, b"transfer-encoding") => Name::TransferEncoding,
-        13.. if bytes[0] | 0x20 == b'x' && same(&bytes[..12], b"x-forwarded-") => Name::ForwardedOther,
+        13.. if bytes[0] | 0x20 == b'x' && same(&bytes[..12], b"x-forwarded-") => {
+            Name::ForwardedOther
+        }
         _ => return Name::Other,
     };
     match bytes.contains(&b'_') {
@@ -62,7 +64,10 @@ pub fn classify(name: &str) -> Name {
 
 fn same(name: &[u8], lower: &[u8]) -> bool {
     name.len() == lower.len()
-        && name.iter().zip(lower).all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
+        && name
+            .iter()
+            .zip(lower)
+            .all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
 }
 
 /// Whether a trailer field may be passed on: nothing that frames, routes, authenticates or belongs to one connection
@@ -82,7 +87,10 @@ pub fn allowed_in_trailers(name: &str) -> bool {
         "trailer",
         "www-authenticate",
     ];
-    classify(name) == Name::Other && !REFUSED.iter().any(|refused| same(name.as_bytes(), refused.as_bytes()))
+    classify(name) == Name::Other
+        && !REFUSED
+            .iter()
+            .any(|refused| same(name.as_bytes(), refused.as_bytes()))
 }
 
 /// What a `Connection` field asks for.
@@ -114,12 +122,19 @@ impl ConnectionOptions {
 
 /// Whether some `Connection` field among `headers` names the field `name`.
 pub fn nominated(headers: &[httparse::Header<'_>], name: &str) -> bool {
-    let connection = headers.iter().filter(|header| classify(header.name) == Name::Connection);
-    connection.flat_map(|header| options(header.value)).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+    let connection = headers
+        .iter()
+        .filter(|header| classify(header.name) == Name::Connection);
+    connection
+        .flat_map(|header| options(header.value))
+        .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.is_empty())
 }
 
 #[cfg(test)]
@@ -138,7 +153,13 @@ mod tests {
 
     #[test]
     fn lookalikes_do_not_pass() {
-        for name in ["X_Forwarded_For", "content_length", "X-Forwarded_Proto", "transfer_encoding", "x_request_id"] {
+        for name in [
+            "X_Forwarded_For",
+            "content_length",
+            "X-Forwarded_Proto",
+            "transfer_encoding",
+            "x_request_id",
+        ] {
             assert_eq!(classify(name), Name::HopByHop, "{name}");
         }
         assert_eq!(classify("my_header"), Name::Other);
@@ -148,13 +169,28 @@ mod tests {
     fn connection_options_are_lists() {
         let mut options = ConnectionOptions::default();
         options.add(b" close ,, x-secret,Upgrade");
-        assert_eq!(options, ConnectionOptions { close: true, keep_alive: false, upgrade: true, nominates: true });
+        assert_eq!(
+            options,
+            ConnectionOptions {
+                close: true,
+                keep_alive: false,
+                upgrade: true,
+                nominates: true
+            }
+        );
     }
 
     #[test]
     fn trailers_cannot_frame_or_authenticate() {
         assert!(allowed_in_trailers("grpc-status"));
-        for name in ["Content-Length", "host", "authorization", "set-cookie", "transfer-encoding", "connection"] {
+        for name in [
+            "Content-Length",
+            "host",
+            "authorization",
+            "set-cookie",
+            "transfer-encoding",
+            "connection",
+        ] {
             assert!(!allowed_in_trailers(name), "{name}");
         }
     }

@@ -17,7 +17,10 @@ pub struct Refusal {
 }
 
 const fn bad(reason: &'static str) -> Refusal {
-    Refusal { status: 400, reason }
+    Refusal {
+        status: 400,
+        reason,
+    }
 }
 
 /// Room for the header fields of one head.
@@ -61,7 +64,10 @@ impl Request<'_, '_> {
 
     /// Whether repeating the request has the effect of one (RFC 9110 section 9.2.2).
     pub fn idempotent(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+        matches!(
+            self.method,
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+        )
     }
 }
 
@@ -81,7 +87,9 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
     let mut parsed = httparse::Request::new(&mut []);
     let (method, target, minor, headers) = match parsed.parse_with_uninit_headers(head, slots) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {
-            let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Err(bad("request-line")) };
+            let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+                return Err(bad("request-line"));
+            };
             let headers: &'h [Header<'b>] = parsed.headers;
             (method, target, parsed.version, headers)
         }
@@ -123,8 +131,14 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
 
 fn refusal(error: httparse::Error) -> Refusal {
     match error {
-        httparse::Error::TooManyHeaders => Refusal { status: 431, reason: "too-many-headers" },
-        httparse::Error::Version => Refusal { status: 505, reason: "http-version" },
+        httparse::Error::TooManyHeaders => Refusal {
+            status: 431,
+            reason: "too-many-headers",
+        },
+        httparse::Error::Version => Refusal {
+            status: 505,
+            reason: "http-version",
+        },
         httparse::Error::HeaderName => bad("header-name"),
         httparse::Error::HeaderValue => bad("header-value"),
         httparse::Error::NewLine => bad("line-end"),
@@ -138,19 +152,30 @@ fn special<'b>(headers: &[Header<'b>], version: Version) -> Result<Special<'b>, 
         match classify(header.name) {
             Name::Host if found.host.is_some() => return Err(bad("host-repeated")),
             Name::Host => found.host = Some(header.value),
-            Name::ContentLength if found.length.is_some() => return Err(bad("content-length-repeated")),
-            Name::ContentLength => found.length = Some(content_length(header.value).ok_or(bad("content-length"))?),
-            Name::TransferEncoding if found.chunked => return Err(bad("transfer-encoding-repeated")),
+            Name::ContentLength if found.length.is_some() => {
+                return Err(bad("content-length-repeated"));
+            }
+            Name::ContentLength => {
+                found.length = Some(content_length(header.value).ok_or(bad("content-length"))?)
+            }
+            Name::TransferEncoding if found.chunked => {
+                return Err(bad("transfer-encoding-repeated"));
+            }
             Name::TransferEncoding if !header.value.eq_ignore_ascii_case(b"chunked") => {
                 return Err(bad("transfer-encoding"));
             }
             Name::TransferEncoding => found.chunked = true,
             Name::Connection => found.connection.add(header.value),
             Name::Expect if !header.value.eq_ignore_ascii_case(b"100-continue") => {
-                return Err(Refusal { status: 417, reason: "expectation" });
+                return Err(Refusal {
+                    status: 417,
+                    reason: "expectation",
+                });
             }
             Name::Expect => found.expects_continue = true,
-            Name::Upgrade => found.upgrade_websocket |= header.value.eq_ignore_ascii_case(b"websocket"),
+            Name::Upgrade => {
+                found.upgrade_websocket |= header.value.eq_ignore_ascii_case(b"websocket")
+            }
             _ => {}
         }
     }
@@ -177,18 +202,28 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
 /// Splits a target into origin form and the authority that an absolute form names (RFC 9112 section 3.2).
 fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'b [u8]>), Refusal> {
     if method == "CONNECT" {
-        return Err(Refusal { status: 501, reason: "method-connect" });
+        return Err(Refusal {
+            status: 501,
+            reason: "method-connect",
+        });
     }
-    if target.bytes().any(|byte| !(0x21..0x7f).contains(&byte) || byte == b'#') {
+    if target
+        .bytes()
+        .any(|byte| !(0x21..0x7f).contains(&byte) || byte == b'#')
+    {
         return Err(bad("request-target"));
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok((target, None));
     }
     let scheme = ["http://", "https://"].into_iter().find(|scheme| {
-        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        target
+            .get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
-    let Some(scheme) = scheme else { return Err(bad("request-target")) };
+    let Some(scheme) = scheme else {
+        return Err(bad("request-target"));
+    };
     let rest = &target[scheme.len()..];
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let origin = match &rest[end..] {
@@ -197,7 +232,7 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'
         query if query.starts_with('?') => return Err(bad("request-target")),
         path => path,
     };
-    Ok((origin, Some(rest[..end].as_bytes())))
+    Ok((origin, Some(&rest.as_bytes()[..end])))
 }
 
 #[cfg(test)]
@@ -207,31 +242,61 @@ mod tests {
     fn check(head: &str, expected: Result<(&str, &str, Framing), (u16, &str)>) {
         let mut slots = slots();
         let parsed = parse(head.as_bytes(), &mut slots);
-        let parsed = parsed.as_ref().map(|request| (request.target, request.host.name.as_str(), request.framing));
-        assert_eq!(parsed.map_err(|refusal| (refusal.status, refusal.reason)), expected, "{head:?}");
+        let parsed = parsed
+            .as_ref()
+            .map(|request| (request.target, request.host.name.as_str(), request.framing));
+        assert_eq!(
+            parsed.map_err(|refusal| (refusal.status, refusal.reason)),
+            expected,
+            "{head:?}"
+        );
     }
 
     #[test]
     fn plain_requests_are_understood() {
-        check("GET /a?b HTTP/1.1\r\nHost: A.b:8443\r\n\r\n", Ok(("/a?b", "a.b", Framing::None)));
-        check("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n", Ok(("/", "a", Framing::Length(5))));
-        check("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n", Ok(("/", "a", Framing::Chunked)));
-        check("GET https://a/x HTTP/1.1\r\nhost: a\r\n\r\n", Ok(("/x", "a", Framing::None)));
-        check("OPTIONS http://a HTTP/1.1\r\nhost: a\r\n\r\n", Ok(("*", "a", Framing::None)));
+        check(
+            "GET /a?b HTTP/1.1\r\nHost: A.b:8443\r\n\r\n",
+            Ok(("/a?b", "a.b", Framing::None)),
+        );
+        check(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n",
+            Ok(("/", "a", Framing::Length(5))),
+        );
+        check(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n",
+            Ok(("/", "a", Framing::Chunked)),
+        );
+        check(
+            "GET https://a/x HTTP/1.1\r\nhost: a\r\n\r\n",
+            Ok(("/x", "a", Framing::None)),
+        );
+        check(
+            "OPTIONS http://a HTTP/1.1\r\nhost: a\r\n\r\n",
+            Ok(("*", "a", Framing::None)),
+        );
     }
 
     #[test]
     fn ambiguous_framing_is_refused() {
         let cases = [
-            ("content-length: 5\r\ntransfer-encoding: chunked", "content-length-and-transfer-encoding"),
-            ("content-length: 5\r\ncontent-length: 5", "content-length-repeated"),
+            (
+                "content-length: 5\r\ntransfer-encoding: chunked",
+                "content-length-and-transfer-encoding",
+            ),
+            (
+                "content-length: 5\r\ncontent-length: 5",
+                "content-length-repeated",
+            ),
             ("content-length: 5, 5", "content-length"),
             ("content-length: +5", "content-length"),
             ("content-length: 0x5", "content-length"),
             ("content-length: ", "content-length"),
             ("content-length: 99999999999999999999", "content-length"),
             ("content-length: 18446744073709551616", "content-length"),
-            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked", "transfer-encoding-repeated"),
+            (
+                "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+                "transfer-encoding-repeated",
+            ),
             ("transfer-encoding: gzip, chunked", "transfer-encoding"),
             ("transfer-encoding: chunked, identity", "transfer-encoding"),
             ("transfer-encoding: xchunked", "transfer-encoding"),
@@ -245,30 +310,67 @@ mod tests {
             ("host: b", "host-repeated"),
         ];
         for (fields, reason) in cases {
-            check(&format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n"), Err((400, reason)));
+            check(
+                &format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n"),
+                Err((400, reason)),
+            );
         }
-        check("POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", Err((400, "transfer-encoding-in-http-1-0")));
+        check(
+            "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+            Err((400, "transfer-encoding-in-http-1-0")),
+        );
     }
 
     #[test]
     fn requests_without_one_clear_address_are_refused() {
         check("GET / HTTP/1.1\r\n\r\n", Err((400, "host-missing")));
-        check("GET / HTTP/1.1\r\nhost: \r\n\r\n", Err((400, "host-invalid")));
-        check("GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", Err((400, "host-invalid")));
-        check("GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "host-mismatch")));
-        check("GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "host-mismatch")));
-        check("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
-        check("GET a HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
-        check("GET /#x HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-target")));
-        check("CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n", Err((501, "method-connect")));
-        check("GET / HTTP/1.2\r\nhost: a\r\n\r\n", Err((505, "http-version")));
+        check(
+            "GET / HTTP/1.1\r\nhost: \r\n\r\n",
+            Err((400, "host-invalid")),
+        );
+        check(
+            "GET / HTTP/1.1\r\nhost: a, b\r\n\r\n",
+            Err((400, "host-invalid")),
+        );
+        check(
+            "GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "host-mismatch")),
+        );
+        check(
+            "GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "host-mismatch")),
+        );
+        check(
+            "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "request-target")),
+        );
+        check(
+            "GET a HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "request-target")),
+        );
+        check(
+            "GET /#x HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "request-target")),
+        );
+        check(
+            "CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((501, "method-connect")),
+        );
+        check(
+            "GET / HTTP/1.2\r\nhost: a\r\n\r\n",
+            Err((505, "http-version")),
+        );
         check("PRI * HTTP/2.0\r\n\r\n", Err((505, "http-version")));
-        check("GET  / HTTP/1.1\r\nhost: a\r\n\r\n", Err((400, "request-line")));
+        check(
+            "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+            Err((400, "request-line")),
+        );
     }
 
     #[test]
     fn only_a_whole_websocket_handshake_counts() {
-        let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        let upgrade =
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
         let mut room = slots();
         assert!(parse(upgrade.as_bytes(), &mut room).unwrap().websocket);
         for other in [
@@ -278,7 +380,10 @@ mod tests {
             upgrade.replace("host: a", "host: a\r\ncontent-length: 1"),
         ] {
             let mut room = slots();
-            assert!(!parse(other.as_bytes(), &mut room).unwrap().websocket, "{other}");
+            assert!(
+                !parse(other.as_bytes(), &mut room).unwrap().websocket,
+                "{other}"
+            );
         }
     }
 }

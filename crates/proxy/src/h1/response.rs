@@ -72,7 +72,9 @@ pub fn parse<'h, 'b>(
         _ => return Err(ResponseError::Head),
     }
     let (minor, headers): (_, &'h [Header<'b>]) = (parsed.version, parsed.headers);
-    let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else { return Err(ResponseError::Head) };
+    let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else {
+        return Err(ResponseError::Head);
+    };
     if !(100..1000).contains(&status) {
         return Err(ResponseError::Head);
     }
@@ -92,7 +94,9 @@ pub fn parse<'h, 'b>(
         (100..200 | 204 | 304, _, _) => Framing::None,
         _ if to_head => Framing::None,
         (_, true, Some(_)) => return Err(ResponseError::Framing),
-        (_, true, None) if response.version == Version::Http10 => return Err(ResponseError::Framing),
+        (_, true, None) if response.version == Version::Http10 => {
+            return Err(ResponseError::Framing);
+        }
         (_, true, None) => Framing::Chunked,
         (_, false, Some(length)) => Framing::Length(length),
         (_, false, None) => Framing::UntilClose,
@@ -105,9 +109,12 @@ fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
     let (mut chunked, mut upgrade) = (false, false);
     for header in response.headers {
         match classify(header.name) {
-            Name::ContentLength if response.content_length.is_some() => return Err(ResponseError::Framing),
+            Name::ContentLength if response.content_length.is_some() => {
+                return Err(ResponseError::Framing);
+            }
             Name::ContentLength => {
-                response.content_length = Some(content_length(header.value).ok_or(ResponseError::Framing)?);
+                response.content_length =
+                    Some(content_length(header.value).ok_or(ResponseError::Framing)?);
             }
             Name::TransferEncoding if chunked || !header.value.eq_ignore_ascii_case(b"chunked") => {
                 return Err(ResponseError::Framing);
@@ -126,7 +133,9 @@ fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
 /// Reads `timeout=5, max=100`.
 fn keep_alive(value: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?;
-    let timeout = text.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    let timeout = text
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
     timeout.parse().ok().map(Duration::from_secs)
 }
 
@@ -138,19 +147,48 @@ mod tests {
     fn check(head: &str, to_head: bool, expected: Result<(u16, Framing, bool), ResponseError>) {
         let mut slots = slots();
         let parsed = parse(head.as_bytes(), to_head, &mut slots);
-        let parsed = parsed.map(|response| (response.status, response.framing, response.persistent()));
+        let parsed =
+            parsed.map(|response| (response.status, response.framing, response.persistent()));
         assert_eq!(parsed, expected, "{head:?}");
     }
 
     #[test]
     fn framing_follows_status_method_and_fields() {
-        check("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), true)));
-        check("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", true, Ok((200, Framing::None, true)));
-        check("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", false, Ok((304, Framing::None, true)));
-        check("HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n", false, Ok((200, Framing::Chunked, true)));
-        check("HTTP/1.1 200 OK\r\n\r\n", false, Ok((200, Framing::UntilClose, false)));
-        check("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), false)));
-        check("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n", false, Ok((200, Framing::Length(5), false)));
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+            false,
+            Ok((200, Framing::Length(5), true)),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+            true,
+            Ok((200, Framing::None, true)),
+        );
+        check(
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n",
+            false,
+            Ok((304, Framing::None, true)),
+        );
+        check(
+            "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n",
+            false,
+            Ok((200, Framing::Chunked, true)),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\n\r\n",
+            false,
+            Ok((200, Framing::UntilClose, false)),
+        );
+        check(
+            "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n",
+            false,
+            Ok((200, Framing::Length(5), false)),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n",
+            false,
+            Ok((200, Framing::Length(5), false)),
+        );
     }
 
     #[test]
@@ -161,17 +199,32 @@ mod tests {
             "transfer-encoding: gzip",
             "content-length: -1",
         ] {
-            check(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"), false, Err(ResponseError::Framing));
+            check(
+                &format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"),
+                false,
+                Err(ResponseError::Framing),
+            );
         }
-        check("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", false, Err(ResponseError::Framing));
+        check(
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            false,
+            Err(ResponseError::Framing),
+        );
         check("HTTP/2 200 OK\r\n\r\n", false, Err(ResponseError::Head));
         check("HTTP/1.1 99 x\r\n\r\n", false, Err(ResponseError::Head));
-        check("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n", false, Err(ResponseError::Head));
+        check(
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+            false,
+            Err(ResponseError::Head),
+        );
     }
 
     #[test]
     fn keep_alive_is_read() {
-        assert_eq!(keep_alive(b"timeout=5, max=100"), Some(Duration::from_secs(5)));
+        assert_eq!(
+            keep_alive(b"timeout=5, max=100"),
+            Some(Duration::from_secs(5))
+        );
         assert_eq!(keep_alive(b"max=100"), None);
     }
 }

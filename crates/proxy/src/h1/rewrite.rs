@@ -37,7 +37,11 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Writes the head of `request` as an application gets it.
 pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: &mut Vec<u8>) {
-    let bytes: usize = request.headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum();
+    let bytes: usize = request
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len() + 4)
+        .sum();
     out.reserve(bytes + request.method.len() + request.target.len() + ADDED_BYTES);
     for part in [request.method, " ", request.target, " HTTP/1.1\r\nhost: "] {
         out.extend_from_slice(part.as_bytes());
@@ -47,12 +51,12 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
     let mut request_id = None;
     for header in request.headers {
         match classify(header.name) {
-            Name::Other => {
-                if !(request.connection.nominates && nominated(request.headers, header.name)) {
-                    field(out, header.name.as_bytes(), header.value);
-                }
+            Name::Other
+                if request.connection.nominates && nominated(request.headers, header.name) => {}
+            Name::Other => field(out, header.name.as_bytes(), header.value),
+            Name::RequestId if is_sane_id(header.value) => {
+                request_id = request_id.or(Some(header.value))
             }
-            Name::RequestId if is_sane_id(header.value) => request_id = request_id.or(Some(header.value)),
             _ => {}
         }
     }
@@ -60,7 +64,11 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
     field(out, b"x-forwarded-proto", forwarding.proto.as_bytes());
     field(out, b"x-forwarded-host", request.authority);
     field(out, b"x-forwarded-port", forwarding.port.as_bytes());
-    field(out, b"x-request-id", request_id.unwrap_or(forwarding.request_id.as_bytes()));
+    field(
+        out,
+        b"x-request-id",
+        request_id.unwrap_or(forwarding.request_id.as_bytes()),
+    );
     framing(request.framing, out);
     if request.websocket {
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
@@ -70,7 +78,11 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
 
 fn forwarded_for(request: &Request<'_, '_>, client: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    for header in request.headers.iter().filter(|header| classify(header.name) == Name::ForwardedFor) {
+    for header in request
+        .headers
+        .iter()
+        .filter(|header| classify(header.name) == Name::ForwardedFor)
+    {
         if !header.value.is_empty() {
             out.extend_from_slice(header.value);
             out.extend_from_slice(b", ");
@@ -81,7 +93,10 @@ fn forwarded_for(request: &Request<'_, '_>, client: &str, out: &mut Vec<u8>) {
 }
 
 fn is_sane_id(value: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'=' | b'+' | b'/' | b':');
+    let allowed = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_' | b'.' | b'=' | b'+' | b'/' | b':')
+    };
     (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(allowed)
 }
 
@@ -119,7 +134,10 @@ pub struct Delivery {
 /// Writes the head of a final `response` as the client gets it.
 pub fn response_head(response: &Response<'_, '_>, client: Client, out: &mut Vec<u8>) -> Delivery {
     status_and_fields(response, out);
-    let mut delivery = Delivery { encoder: Encoder::Raw, persistent: client.persistent };
+    let mut delivery = Delivery {
+        encoder: Encoder::Raw,
+        persistent: client.persistent,
+    };
     match response.framing {
         Framing::None if matches!(response.status, 100..200 | 204) => {}
         Framing::None => {
@@ -156,7 +174,11 @@ pub fn switching_head(response: &Response<'_, '_>, out: &mut Vec<u8>) {
 }
 
 fn status_and_fields(response: &Response<'_, '_>, out: &mut Vec<u8>) {
-    let bytes: usize = response.headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum();
+    let bytes: usize = response
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len() + 4)
+        .sum();
     out.reserve(bytes + response.reason.len() + ADDED_BYTES);
     let digits = [100, 10, 1].map(|unit| b'0' + (response.status / unit % 10) as u8);
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -166,7 +188,9 @@ fn status_and_fields(response: &Response<'_, '_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
     for header in response.headers {
         let passes = match classify(header.name) {
-            Name::Other => !(response.connection.nominates && nominated(response.headers, header.name)),
+            Name::Other => {
+                !(response.connection.nominates && nominated(response.headers, header.name))
+            }
             Name::RequestId | Name::ForwardedFor | Name::ForwardedOther | Name::Host => true,
             _ => false,
         };
@@ -193,11 +217,17 @@ pub struct Answer<'a> {
 pub fn answer(answer: &Answer<'_>, to_head: bool, persistent: bool, out: &mut Vec<u8>) {
     let phrase = phrase(answer.status);
     // Writing to a vector cannot fail.
-    let _ = write!(out, "HTTP/1.1 {} {phrase}\r\nx-apron-reason: {}\r\n", answer.status, answer.reason);
+    let _ = write!(
+        out,
+        "HTTP/1.1 {} {phrase}\r\nx-apron-reason: {}\r\n",
+        answer.status, answer.reason
+    );
     if let Some(location) = answer.location {
         field(out, b"location", location.as_bytes());
     }
-    out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n");
+    out.extend_from_slice(
+        b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n",
+    );
     content_length(answer.text.len() as u64 + 1, out);
     if !persistent {
         out.extend_from_slice(b"connection: close\r\n");
@@ -234,12 +264,20 @@ mod tests {
     use super::super::{request, response};
     use super::*;
 
-    const FORWARDING: Forwarding<'static> =
-        Forwarding { client: "192.0.2.7", proto: "https", port: "443", request_id: "made" };
+    const FORWARDING: Forwarding<'static> = Forwarding {
+        client: "192.0.2.7",
+        proto: "https",
+        port: "443",
+        request_id: "made",
+    };
 
     fn rewritten(head: &str) -> String {
         let (mut slots, mut out) = (request::slots(), Vec::new());
-        request_head(&request::parse(head.as_bytes(), &mut slots).unwrap(), FORWARDING, &mut out);
+        request_head(
+            &request::parse(head.as_bytes(), &mut slots).unwrap(),
+            FORWARDING,
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -265,7 +303,14 @@ mod tests {
     fn delivered(head: &str, version: Version, to_head: bool) -> (String, Delivery) {
         let (mut slots, mut out) = (request::slots(), Vec::new());
         let response = response::parse(head.as_bytes(), to_head, &mut slots).unwrap();
-        let delivery = response_head(&response, Client { version, persistent: true }, &mut out);
+        let delivery = response_head(
+            &response,
+            Client {
+                version,
+                persistent: true,
+            },
+            &mut out,
+        );
         (String::from_utf8(out).unwrap(), delivery)
     }
 
@@ -273,21 +318,52 @@ mod tests {
     fn responses_are_framed_for_their_client() {
         let until_close = "HTTP/1.1 200 OK\r\nconnection: x-drop\r\nx-drop: 1\r\nx-apron-reason: forged\r\na: b\r\n\r\n";
         let (out, delivery) = delivered(until_close, Version::Http11, false);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n");
-        assert_eq!(delivery, Delivery { encoder: Encoder::Chunked, persistent: true });
+        assert_eq!(
+            out,
+            "HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        assert_eq!(
+            delivery,
+            Delivery {
+                encoder: Encoder::Chunked,
+                persistent: true
+            }
+        );
         let (out, delivery) = delivered(until_close, Version::Http10, false);
         assert_eq!(out, "HTTP/1.1 200 OK\r\na: b\r\nconnection: close\r\n\r\n");
-        assert_eq!(delivery, Delivery { encoder: Encoder::Raw, persistent: false });
-        let (out, _) = delivered("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n", Version::Http10, true);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: keep-alive\r\n\r\n");
-        let (out, _) = delivered("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", Version::Http11, false);
+        assert_eq!(
+            delivery,
+            Delivery {
+                encoder: Encoder::Raw,
+                persistent: false
+            }
+        );
+        let (out, _) = delivered(
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n",
+            Version::Http10,
+            true,
+        );
+        assert_eq!(
+            out,
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: keep-alive\r\n\r\n"
+        );
+        let (out, _) = delivered(
+            "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+            Version::Http11,
+            false,
+        );
         assert_eq!(out, "HTTP/1.1 204 No Content\r\n\r\n");
     }
 
     #[test]
     fn an_answer_to_head_has_no_body() {
         let (mut with, mut without) = (Vec::new(), Vec::new());
-        let paused = Answer { status: 503, reason: "paused", text: "the service is paused", location: None };
+        let paused = Answer {
+            status: 503,
+            reason: "paused",
+            text: "the service is paused",
+            location: None,
+        };
         answer(&paused, false, true, &mut with);
         answer(&paused, true, true, &mut without);
         assert!(with.ends_with(b"content-length: 22\r\n\r\nthe service is paused\n"));

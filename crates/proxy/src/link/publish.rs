@@ -20,7 +20,11 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher before its first table.
     pub fn new(shared: Arc<Shared>, orders: watch::Sender<Orders>) -> Publisher {
-        Publisher { shared, registry: Registry::default(), orders }
+        Publisher {
+            shared,
+            registry: Registry::default(),
+            orders,
+        }
     }
 
     /// The number of the table in force; zero is none.
@@ -40,20 +44,32 @@ impl Publisher {
             tracing::error!(%error, generation = table.generation, "a certificate of the route table is left out");
         }
         // Services that leave the table may have requests that wait; they are to be answered.
-        let waiting: Vec<_> = self.services().filter(|service| service.waiting() > 0).cloned().collect();
+        let waiting: Vec<_> = self
+            .services()
+            .filter(|service| service.waiting() > 0)
+            .cloned()
+            .collect();
         let compiled: Arc<Table> = Arc::new(self.registry.compile(table));
         let sequence = self.order(|orders| orders.table = compiled);
         self.shared.all_follow(sequence).await;
-        for service in waiting.iter().chain(self.services().filter(|service| service.waiting() > 0)) {
+        for service in waiting
+            .iter()
+            .chain(self.services().filter(|service| service.waiting() > 0))
+        {
             service.wake_all();
         }
     }
 
     /// Tells the workers to finish what is under way within `within`.
     pub fn retire(&mut self, within: Duration) {
-        tracing::info!(within_ms = within.as_millis(), "retiring: nothing is accepted any more");
+        tracing::info!(
+            within_ms = within.as_millis(),
+            "retiring: nothing is accepted any more"
+        );
         let by = Instant::now() + within;
-        self.order(|orders| orders.retire_by = Some(orders.retire_by.map_or(by, |before| before.min(by))));
+        self.order(|orders| {
+            orders.retire_by = Some(orders.retire_by.map_or(by, |before| before.min(by)))
+        });
     }
 
     fn order(&mut self, change: impl FnOnce(&mut Orders)) -> u64 {

@@ -10,8 +10,14 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The message for a trouble.
 pub fn message(event: Event) -> FromProxy {
     match event {
-        Event::Wanted(service) => FromProxy::Wanted { service: service.id.clone(), waiting: service.waiting() },
-        Event::Unreachable(instance, error) => FromProxy::Unreachable { instance: instance.id.clone(), error },
+        Event::Wanted(service) => FromProxy::Wanted {
+            service: service.id.clone(),
+            waiting: service.waiting(),
+        },
+        Event::Unreachable(instance, error) => FromProxy::Unreachable {
+            instance: instance.id.clone(),
+            error,
+        },
     }
 }
 
@@ -31,7 +37,10 @@ struct Reading {
 
 impl Reporter {
     /// What happened since the last call, of services of which there is something to say.
-    pub fn statistics<'a>(&mut self, services: impl Iterator<Item = &'a Arc<Service>>) -> Vec<ServiceStatistics> {
+    pub fn statistics<'a>(
+        &mut self,
+        services: impl Iterator<Item = &'a Arc<Service>>,
+    ) -> Vec<ServiceStatistics> {
         let mut before = std::mem::take(&mut self.reported);
         let mut statistics = Vec::new();
         for service in services {
@@ -41,7 +50,9 @@ impl Reporter {
             if now != last || outstanding > 0 || waiting > 0 {
                 statistics.push(ServiceStatistics {
                     service: service.id.clone(),
-                    answered: std::array::from_fn(|class| now.answered[class].saturating_sub(last.answered[class])),
+                    answered: std::array::from_fn(|class| {
+                        now.answered[class].saturating_sub(last.answered[class])
+                    }),
                     outstanding,
                     waiting,
                     latency_ms_sum: now.latency_ms.saturating_sub(last.latency_ms),

@@ -38,7 +38,9 @@ fn least(route: &Route, now_ms: u64, turn: usize) -> Option<&Arc<Instance>> {
     let count = route.instances.len();
     let in_turn = (0..count).map(|step| &route.instances[(turn + step) % count]);
     let usable = in_turn.filter(|instance| !instance.is_suspect(now_ms));
-    let (outstanding, best) = usable.map(|instance| (instance.outstanding(), instance)).min_by_key(|(n, _)| *n)?;
+    let (outstanding, best) = usable
+        .map(|instance| (instance.outstanding(), instance))
+        .min_by_key(|(n, _)| *n)?;
     (outstanding < route.max_concurrency).then_some(best)
 }
 
@@ -82,9 +84,16 @@ mod tests {
     fn places_are_never_oversold() {
         let route = Arc::new(route(&[0, 0], 50));
         let taken: usize = std::thread::scope(|scope| {
-            let worker = || (0..100).filter(|turn| matches!(pick(&route, 0, *turn), Picked::Instance(_))).count();
+            let worker = || {
+                (0..100)
+                    .filter(|turn| matches!(pick(&route, 0, *turn), Picked::Instance(_)))
+                    .count()
+            };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
         });
         assert_eq!(taken, 100);
     }

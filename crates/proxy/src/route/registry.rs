@@ -22,13 +22,18 @@ impl Registry {
     pub fn compile(&mut self, table: &RouteTable) -> Table {
         let mut services = HashMap::new();
         let mut instances = HashMap::new();
-        let mut compiled = Table { generation: table.generation, ..Table::default() };
+        let mut compiled = Table {
+            generation: table.generation,
+            ..Table::default()
+        };
         for route in &table.routes {
             let service = self.services.get(&route.service).cloned();
             let service = service.unwrap_or_else(|| Arc::new(Service::new(route.service.clone())));
             services.insert(route.service.clone(), Arc::clone(&service));
             let upstreams = route.upstreams.iter().map(|upstream| {
-                let instance = instances.entry(upstream.clone()).or_insert_with(|| self.instance(upstream));
+                let instance = instances
+                    .entry(upstream.clone())
+                    .or_insert_with(|| self.instance(upstream));
                 Arc::clone(instance)
             });
             let shared = Arc::new(Route {
@@ -36,15 +41,25 @@ impl Registry {
                 state: route.state,
                 instances: upstreams.collect(),
                 max_concurrency: route.max_concurrency.max(1),
-                timeout: (route.request_timeout_ms > 0).then(|| Duration::from_millis(route.request_timeout_ms)),
+                timeout: (route.request_timeout_ms > 0)
+                    .then(|| Duration::from_millis(route.request_timeout_ms)),
             });
-            compiled.services.insert(route.service.as_str().into(), Arc::clone(&shared));
+            compiled
+                .services
+                .insert(route.service.as_str().into(), Arc::clone(&shared));
             for host in &route.hosts {
-                compiled.hosts.insert(host.to_ascii_lowercase().into(), Arc::clone(&shared));
+                compiled
+                    .hosts
+                    .insert(host.to_ascii_lowercase().into(), Arc::clone(&shared));
             }
         }
         let before = std::mem::replace(&mut self.instances, instances);
-        self.leaving.extend(before.into_iter().filter(|(key, _)| !self.instances.contains_key(key)).map(|(_, it)| it));
+        self.leaving.extend(
+            before
+                .into_iter()
+                .filter(|(key, _)| !self.instances.contains_key(key))
+                .map(|(_, it)| it),
+        );
         for instance in &self.leaving {
             instance.set_departed(true);
         }
@@ -53,26 +68,33 @@ impl Registry {
     }
 
     fn instance(&mut self, upstream: &Upstream) -> Arc<Instance> {
-        let matches = |it: &Arc<Instance>| it.id == upstream.instance && it.address == upstream.address;
+        let matches =
+            |it: &Arc<Instance>| it.id == upstream.instance && it.address == upstream.address;
         if let Some(index) = self.leaving.iter().position(matches) {
             let back = self.leaving.swap_remove(index);
             back.set_departed(false);
             return back;
         }
         let known = self.instances.get(upstream).cloned();
-        known.unwrap_or_else(|| Arc::new(Instance::new(upstream.instance.clone(), upstream.address)))
+        known
+            .unwrap_or_else(|| Arc::new(Instance::new(upstream.instance.clone(), upstream.address)))
     }
 
     /// The instances that left the table and still have requests. Those that have none are forgotten.
     pub fn draining(&mut self) -> Vec<Draining> {
         self.drained();
-        let draining = |it: &Arc<Instance>| Draining { instance: it.id.clone(), outstanding: it.outstanding() };
+        let draining = |it: &Arc<Instance>| Draining {
+            instance: it.id.clone(),
+            outstanding: it.outstanding(),
+        };
         self.leaving.iter().map(draining).collect()
     }
 
     /// Takes out the instances that left the table and have no request any more, by their ids.
     pub fn drained(&mut self) -> Vec<String> {
-        let drained = self.leaving.extract_if(.., |instance| instance.outstanding() == 0);
+        let drained = self
+            .leaving
+            .extract_if(.., |instance| instance.outstanding() == 0);
         drained.map(|instance| instance.id.clone()).collect()
     }
 
@@ -88,7 +110,10 @@ mod tests {
     use apron_link::proxy::RouteState;
 
     fn table(generation: u64, instances: &[&str]) -> RouteTable {
-        let upstream = |id: &&str| Upstream { instance: (*id).into(), address: "127.0.0.1:1".parse().unwrap() };
+        let upstream = |id: &&str| Upstream {
+            instance: (*id).into(),
+            address: "127.0.0.1:1".parse().unwrap(),
+        };
         let route = apron_link::proxy::Route {
             service: "s".into(),
             hosts: vec!["A.test".into()],
@@ -97,22 +122,40 @@ mod tests {
             max_concurrency: 10,
             request_timeout_ms: 0,
         };
-        RouteTable { generation, certificates: Vec::new(), routes: vec![route] }
+        RouteTable {
+            generation,
+            certificates: Vec::new(),
+            routes: vec![route],
+        }
     }
 
     #[test]
     fn instances_keep_their_requests_across_tables() {
         let mut registry = Registry::default();
         let first = registry.compile(&table(1, &["a", "b"]));
-        let [a, b] = &first.by_host("a.test").unwrap().instances[..] else { panic!() };
+        let [a, b] = &first.by_host("a.test").unwrap().instances[..] else {
+            panic!()
+        };
         assert!(a.try_acquire(10));
         let second = registry.compile(&table(2, &["b"]));
-        assert!(Arc::ptr_eq(&second.by_service("s").unwrap().instances[0], b));
-        assert_eq!(registry.draining(), [Draining { instance: "a".into(), outstanding: 1 }]);
+        assert!(Arc::ptr_eq(
+            &second.by_service("s").unwrap().instances[0],
+            b
+        ));
+        assert_eq!(
+            registry.draining(),
+            [Draining {
+                instance: "a".into(),
+                outstanding: 1
+            }]
+        );
         assert!(registry.drained().is_empty());
         // It comes back while it drains, as after a rollback.
         let third = registry.compile(&table(3, &["a"]));
-        assert!(Arc::ptr_eq(&third.by_host("a.test").unwrap().instances[0], a));
+        assert!(Arc::ptr_eq(
+            &third.by_host("a.test").unwrap().instances[0],
+            a
+        ));
         assert!(!a.departed());
         assert!(registry.draining().is_empty());
         registry.compile(&table(4, &[]));

@@ -25,11 +25,21 @@ pub async fn accept(worker: Rc<Worker>, purpose: Purpose, listener: TcpListener)
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let over = worker.connections.get().saturating_sub(worker.shared.connections_max);
+                let over = worker
+                    .connections
+                    .get()
+                    .saturating_sub(worker.shared.connections_max);
                 if over < REFUSED_MAX {
                     let admitted = Admitted::new(&worker);
                     let refused = worker.connections.get() > worker.shared.connections_max;
-                    tokio::task::spawn_local(serve(worker.clone(), purpose, stream, peer, refused, admitted));
+                    tokio::task::spawn_local(serve(
+                        worker.clone(),
+                        purpose,
+                        stream,
+                        peer,
+                        refused,
+                        admitted,
+                    ));
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -44,7 +54,10 @@ pub async fn accept(worker: Rc<Worker>, purpose: Purpose, listener: TcpListener)
 /// Errors that accept(2) passes on from a connection that is gone already.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
 }
 
 async fn serve(
@@ -58,15 +71,25 @@ async fn serve(
     // Small answers must not wait for an acknowledgement. Failing means that the connection is gone, which reading tells.
     let _ = stream.set_nodelay(true);
     match purpose {
-        Purpose::Plain => Client::new(worker, stream, peer, Scheme::Http, refused).serve().await,
-        Purpose::Redirect => Client::new(worker, stream, peer, Scheme::Redirect, refused).serve().await,
+        Purpose::Plain => {
+            Client::new(worker, stream, peer, Scheme::Http, refused)
+                .serve()
+                .await
+        }
+        Purpose::Redirect => {
+            Client::new(worker, stream, peer, Scheme::Redirect, refused)
+                .serve()
+                .await
+        }
         Purpose::Https => {
             let deadline = worker.sweep.register();
             deadline.set_phase(Some(HANDSHAKE_MAX));
             let done = deadline.bound(Box::pin(handshake(&worker, stream))).await;
             drop(deadline);
             if let Ok(Ok((tls, name))) = done {
-                Client::new(worker, tls, peer, Scheme::Https { name }, refused).serve().await;
+                Client::new(worker, tls, peer, Scheme::Https { name }, refused)
+                    .serve()
+                    .await;
             }
         }
     }
@@ -77,7 +100,10 @@ type Tls = tokio_rustls::server::TlsStream<TcpStream>;
 /// Does the handshake, if there is a certificate for the name the client wants; answers that name in lower case.
 async fn handshake(worker: &Worker, stream: TcpStream) -> std::io::Result<(Tls, Box<str>)> {
     let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let name = start
+        .client_hello()
+        .server_name()
+        .map(str::to_ascii_lowercase);
     match name.filter(|name| worker.shared.tls.knows(name)) {
         Some(name) => {
             let tls = start.into_stream(worker.shared.tls.config.clone()).await?;

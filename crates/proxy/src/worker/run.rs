@@ -25,18 +25,31 @@ pub type Listener = (Purpose, TcpListener);
 
 /// Runs worker number `index` on the present thread until it is told to retire.
 pub fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -> std::io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Worker::new(shared);
         // Without any table every request would be refused; connections rather wait in the listeners.
-        if worker.shared.orders.clone().wait_for(|orders| orders.sequence > 0).await.is_err() {
+        if worker
+            .shared
+            .orders
+            .clone()
+            .wait_for(|orders| orders.sequence > 0)
+            .await
+            .is_err()
+        {
             return Ok(());
         }
         let mut accepting = Vec::new();
         for (purpose, listener) in listeners {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            accepting.push(tokio::task::spawn_local(accept::accept(Rc::clone(&worker), purpose, listener)));
+            accepting.push(tokio::task::spawn_local(accept::accept(
+                Rc::clone(&worker),
+                purpose,
+                listener,
+            )));
         }
         tokio::task::spawn_local(sweep(Rc::clone(&worker)));
         follow(&worker, index).await;

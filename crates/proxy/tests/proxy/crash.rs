@@ -12,7 +12,10 @@ fn after_a_crash_the_next_process_serves_by_the_table_on_disk() {
     let origin = Origin::saying("ok");
     let mut rig = Rig::serving(origin.address);
     let snapshot = rig.directory.path().join("routes.json");
-    assert_eq!(std::fs::metadata(&snapshot).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&snapshot).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     rig.control.unlink();
     rig.kill();
     // Nobody accepts now; the listeners hold these until somebody does.
@@ -25,7 +28,11 @@ fn after_a_crash_the_next_process_serves_by_the_table_on_disk() {
     for wire in &mut waiting {
         assert_eq!(wire.response().text(), "ok");
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "took {:?}",
+        start.elapsed()
+    );
     assert_eq!(rig.tls(HOST).get(HOST, "/").text(), "ok");
     // It tells the control plane by which table it serves.
     assert_eq!(rig.control.link(), 1);
@@ -45,7 +52,11 @@ fn traffic_goes_on_without_the_control_plane_and_the_link_comes_back() {
     rig.publish(table);
     assert_eq!(wire.get(HOST, "/").text(), "new");
     let answered = rig.control.expect("statistics", |message| match message {
-        FromProxy::Statistics(all) => all.iter().map(|service| service.answered[2]).max().filter(|count| *count >= 10),
+        FromProxy::Statistics(all) => all
+            .iter()
+            .map(|service| service.answered[2])
+            .max()
+            .filter(|count| *count >= 10),
         _ => None,
     });
     assert!(answered >= 10);
@@ -80,9 +91,14 @@ fn over_the_bound_of_connections_the_answer_says_so() {
         }
     }
     let refused = refused.unwrap();
-    assert_eq!((refused.status, refused.reason()), (503, "too-many-connections"));
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (503, "too-many-connections")
+    );
     held.clear();
-    eventually("there is room again", || rig.tls(HOST).get(HOST, "/").status == 200);
+    eventually("there is room again", || {
+        rig.tls(HOST).get(HOST, "/").status == 200
+    });
 }
 
 #[test]
@@ -91,7 +107,9 @@ fn statistics_add_up() {
     let mut rig = Rig::serving(origin.address);
     let mut wire = rig.tls(HOST);
     for _ in 0..5 {
-        wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 7\r\n\r\n1234567"));
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 7\r\n\r\n1234567"
+        ));
         assert_eq!(wire.response().status, 200);
     }
     let (mut answered, mut bytes_in) = (0, 0);
@@ -112,7 +130,11 @@ fn privileged_the_process_has_no_privileges_left() {
     let origin = Origin::saying("ok");
     let mut rig = Rig::prepare(&["--uid", "65534", "--gid", "65534"]);
     std::os::unix::fs::chown(rig.directory.path(), Some(65_534), Some(65_534)).unwrap();
-    std::fs::set_permissions(rig.directory.path().join("link.sock"), PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(
+        rig.directory.path().join("link.sock"),
+        PermissionsExt::from_mode(0o666),
+    )
+    .unwrap();
     rig.start_another();
     let table = rig.table(1, vec![route(&[("one", origin.address)])]);
     rig.publish(table);
@@ -120,7 +142,10 @@ fn privileged_the_process_has_no_privileges_left() {
     for task in std::fs::read_dir(format!("/proc/{}/task", rig.process().id())).unwrap() {
         let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap();
             line.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(field("Uid:"), "65534 65534 65534 65534");

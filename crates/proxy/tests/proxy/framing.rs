@@ -27,7 +27,10 @@ fn a_response_that_is_cut_does_not_look_whole() {
             for mut wire in [rig.tls(HOST), rig.plain()] {
                 wire.send(format!("GET / HTTP/{version}\r\nhost: {HOST}\r\n\r\n"));
                 let response = wire.try_response(false);
-                assert!(response.is_err(), "{sent:?} over {version} gave {response:?}");
+                assert!(
+                    response.is_err(),
+                    "{sent:?} over {version} gave {response:?}"
+                );
             }
         }
     }
@@ -45,7 +48,11 @@ fn answers_that_mean_nothing_or_two_things_are_not_passed_on() {
         let origin = breaking_off(sent);
         let rig = Rig::serving(origin.address);
         let response = rig.tls(HOST).get(HOST, "/");
-        assert_eq!((response.status, response.reason()), (502, "instance-answer"), "{sent:?}");
+        assert_eq!(
+            (response.status, response.reason()),
+            (502, "instance-answer"),
+            "{sent:?}"
+        );
     }
 }
 
@@ -54,7 +61,10 @@ fn an_application_that_closes_without_an_answer_is_reported() {
     let origin = breaking_off("");
     let mut rig = Rig::serving(origin.address);
     let response = rig.tls(HOST).get(HOST, "/");
-    assert_eq!((response.status, response.reason()), (502, "instance-closed"));
+    assert_eq!(
+        (response.status, response.reason()),
+        (502, "instance-closed")
+    );
     rig.control.expect("a report", |message| match message {
         FromProxy::Unreachable { instance, .. } => (instance == "one").then_some(()),
         _ => None,
@@ -67,7 +77,9 @@ fn a_reused_connection_that_the_application_closed_is_not_the_visitors_problem()
     let origin = Origin::raw(|mut stream| {
         let mut head = [0; 4096];
         let _ = stream.read(&mut head).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            .unwrap();
         let _ = stream.read(&mut head);
     });
     let rig = Rig::serving(origin.address);
@@ -76,9 +88,14 @@ fn a_reused_connection_that_the_application_closed_is_not_the_visitors_problem()
         assert_eq!(wire.get(HOST, "/").text(), "ok");
     }
     // What may not be repeated is answered with the failure, or on a new connection, but never sent twice.
-    wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1\r\n\r\nx"));
+    wire.send(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1\r\n\r\nx"
+    ));
     let response = wire.response();
-    assert!(response.text() == "ok" || response.reason() == "instance-closed", "{response:?}");
+    assert!(
+        response.text() == "ok" || response.reason() == "instance-closed",
+        "{response:?}"
+    );
 }
 
 #[test]
@@ -88,7 +105,9 @@ fn a_request_timeout_is_answered_or_cuts() {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")?;
         }
         // Until the proxy gives up.
-        stream.read(&mut [0]).and_then(|_| Err(std::io::ErrorKind::Other.into()))
+        stream
+            .read(&mut [0])
+            .and_then(|_| Err(std::io::ErrorKind::Other.into()))
     });
     let mut rig = Rig::start();
     let mut bounded = route(&[("one", origin.address)]);
@@ -96,7 +115,10 @@ fn a_request_timeout_is_answered_or_cuts() {
     let table = rig.table(1, vec![bounded]);
     rig.publish(table);
     let response = rig.tls(HOST).get(HOST, "/");
-    assert_eq!((response.status, response.reason()), (504, "request-timeout"));
+    assert_eq!(
+        (response.status, response.reason()),
+        (504, "request-timeout")
+    );
     let mut wire = rig.tls(HOST);
     wire.send(format!("GET /begun HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
     assert!(wire.try_response(false).is_err());

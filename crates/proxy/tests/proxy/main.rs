@@ -1,7 +1,9 @@
 //! The proxy as a process, between a control plane and applications that the tests play.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod rig;
 
+mod codec;
 mod crash;
 mod framing;
 mod queue;

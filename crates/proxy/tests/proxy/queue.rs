@@ -1,9 +1,9 @@
 //! Requests wait, within bounds, for an instance or for room at one.
 
 use crate::rig::origin::{Origin, respond};
-use crate::rig::{HOST, PATIENCE, Rig, eventually, route};
+use crate::rig::{HOST, PATIENCE, Rig, be_slow, eventually, route};
 use apron_link::proxy::{FromProxy, RouteState};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -12,10 +12,16 @@ use std::time::{Duration, Instant};
 const WAITING_MAX: usize = 1_000;
 
 fn waiting(rig: &mut Rig, count: u32) {
-    rig.control.expect("statistics with that many waiting", |message| match message {
-        FromProxy::Statistics(all) => all.iter().any(|service| service.waiting == count).then_some(()),
-        _ => None,
-    });
+    rig.control.expect(
+        "statistics with that many waiting",
+        |message| match message {
+            FromProxy::Statistics(all) => all
+                .iter()
+                .any(|service| service.waiting == count)
+                .then_some(()),
+            _ => None,
+        },
+    );
 }
 
 #[test]
@@ -25,12 +31,18 @@ fn a_request_waits_until_there_is_an_instance() {
     rig.publish(table);
     let mut wires: Vec<_> = (0..3).map(|_| rig.tls(HOST)).collect();
     for wire in &mut wires {
-        wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 2\r\n\r\nhi"));
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 2\r\n\r\nhi"
+        ));
     }
-    rig.control.expect("a wanted instance", |message| match message {
-        FromProxy::Wanted { service, waiting: 1.. } => (service == "service").then_some(()),
-        _ => None,
-    });
+    rig.control
+        .expect("a wanted instance", |message| match message {
+            FromProxy::Wanted {
+                service,
+                waiting: 1..,
+            } => (service == "service").then_some(()),
+            _ => None,
+        });
     waiting(&mut rig, 3);
     let origin = Origin::mirror();
     let start = Instant::now();
@@ -38,9 +50,16 @@ fn a_request_waits_until_there_is_an_instance() {
     rig.publish(table);
     for wire in &mut wires {
         let response = wire.response();
-        assert_eq!((response.status, response.header("x-body-bytes")), (200, Some("2")));
+        assert_eq!(
+            (response.status, response.header("x-body-bytes")),
+            (200, Some("2"))
+        );
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "waking took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "waking took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -56,7 +75,10 @@ fn waiting_requests_learn_that_the_service_was_paused_or_deleted() {
         paused.state = RouteState::Paused;
         let table = rig.table(2, if delete { vec![] } else { vec![paused] });
         rig.publish(table);
-        assert_eq!(wire.response().reason(), if delete { "unknown-host" } else { "paused" });
+        assert_eq!(
+            wire.response().reason(),
+            if delete { "unknown-host" } else { "paused" }
+        );
     }
 }
 
@@ -66,7 +88,7 @@ fn an_instance_gets_no_more_requests_at_once_than_it_may_have() {
     let (now, seen) = (AtomicUsize::new(0), Arc::clone(&most));
     let origin = Origin::http(move |_, stream| {
         seen.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-        std::thread::sleep(Duration::from_millis(2));
+        be_slow(Duration::from_millis(2));
         now.fetch_sub(1, SeqCst);
         respond(stream, b"ok")
     });
@@ -113,9 +135,18 @@ fn a_full_queue_refuses() {
     }
 }
 
+/// An address that refuses connections and that nobody else can take.
+fn closed() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 #[test]
 fn a_refused_connection_leads_to_the_next_instance() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_closed, gone) = closed();
     let origin = Origin::saying("ok");
     let mut rig = Rig::start();
     let table = rig.table(1, vec![route(&[("gone", gone), ("here", origin.address)])]);
@@ -124,37 +155,44 @@ fn a_refused_connection_leads_to_the_next_instance() {
         assert_eq!(rig.plain().get(HOST, "/").text(), "ok");
     }
     rig.control.expect("a report", |message| match message {
-        FromProxy::Unreachable { instance, error } => (instance == "gone" && error.contains("refused")).then_some(()),
+        FromProxy::Unreachable { instance, error } => {
+            (instance == "gone" && error.contains("refused")).then_some(())
+        }
         _ => None,
     });
 }
 
 #[test]
 fn a_killed_instance_is_not_seen_by_those_who_come_after() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (closed, address) = closed();
     let mut rig = Rig::start();
     let table = rig.table(1, vec![route(&[("killed", address)])]);
     rig.publish(table);
     let done = AtomicBool::new(false);
     let (answered, dial) = (AtomicUsize::new(0), rig.dial());
-    std::thread::scope(|scope| {
+    let _origin = std::thread::scope(|scope| {
         for index in 0..8 {
             let (dial, done, answered) = (&dial, &done, &answered);
             scope.spawn(move || {
                 while !done.load(SeqCst) {
-                    let mut wire = if index % 2 == 0 { dial.plain() } else { dial.tls(HOST) };
-                    wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 3\r\n\r\nabc"));
+                    let mut wire = if index % 2 == 0 {
+                        dial.plain()
+                    } else {
+                        dial.tls(HOST)
+                    };
+                    wire.send(format!(
+                        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 3\r\n\r\nabc"
+                    ));
                     assert_eq!(wire.response().text(), "ok");
                     answered.fetch_add(1, SeqCst);
                 }
             });
         }
-        std::thread::sleep(Duration::from_millis(700));
+        be_slow(Duration::from_millis(700));
         assert_eq!(answered.load(SeqCst), 0);
+        closed.listen(128).unwrap();
         // The application comes back where it was: nobody says so, the proxy finds out.
-        let origin = Origin::on(TcpListener::bind(address).unwrap(), |mut stream| {
+        let origin = Origin::on(TcpListener::from(closed), |mut stream| {
             let mut read = Vec::new();
             while let Ok(Some(_)) = crate::rig::origin::receive(&mut stream, &mut read) {
                 respond(&mut stream, b"ok").unwrap();
@@ -162,7 +200,8 @@ fn a_killed_instance_is_not_seen_by_those_who_come_after() {
         });
         eventually("requests are answered again", || answered.load(SeqCst) >= 8);
         done.store(true, SeqCst);
-        drop(origin);
+        // It is to outlive the last requests.
+        origin
     });
 }
 
@@ -175,6 +214,9 @@ fn a_request_timeout_counts_while_waiting() {
     rig.publish(table);
     let start = Instant::now();
     let response = rig.tls(HOST).get(HOST, "/");
-    assert_eq!((response.status, response.reason()), (504, "request-timeout"));
+    assert_eq!(
+        (response.status, response.reason()),
+        (504, "request-timeout")
+    );
     assert!(start.elapsed() < PATIENCE / 4);
 }

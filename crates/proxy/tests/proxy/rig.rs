@@ -62,7 +62,10 @@ impl Authority {
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root_pem = parameters.self_signed(&key).unwrap().pem();
-        Authority { issuer: rcgen::Issuer::new(parameters, key), root_pem }
+        Authority {
+            issuer: rcgen::Issuer::new(parameters, key),
+            root_pem,
+        }
     }
 
     pub fn certificate(&self, names: &[&str]) -> Certificate {
@@ -70,7 +73,11 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new(names.clone()).unwrap();
         let chain_pem = parameters.signed_by(&key, &self.issuer).unwrap().pem();
-        Certificate { names, chain_pem, key_pem: key.serialize_pem() }
+        Certificate {
+            names,
+            chain_pem,
+            key_pem: key.serialize_pem(),
+        }
     }
 }
 
@@ -103,7 +110,10 @@ impl Rig {
         let address = |list: &Vec<TcpListener>| list[0].local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let control = Control::listen(&directory.path().join("link.sock"));
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| (*argument).to_owned())
+            .collect();
         Rig {
             control,
             https: address(&listeners[0]),
@@ -128,7 +138,11 @@ impl Rig {
     /// A table with a certificate for all hosts of the tests.
     pub fn table(&self, generation: u64, routes: Vec<Route>) -> RouteTable {
         let certificates = vec![self.authority.certificate(&["*.apron.test"])];
-        RouteTable { generation, certificates, routes }
+        RouteTable {
+            generation,
+            certificates,
+            routes,
+        }
     }
 
     /// Publishes a table and waits until it is in force.
@@ -154,7 +168,11 @@ impl Rig {
 
     /// What is needed to connect, for other threads.
     pub fn dial(&self) -> Dial {
-        Dial { https: self.https, plain: self.plain, root_pem: self.authority.root_pem.clone() }
+        Dial {
+            https: self.https,
+            plain: self.plain,
+            root_pem: self.authority.root_pem.clone(),
+        }
     }
 
     /// A connection without TLS to the forwarding listener.
@@ -169,8 +187,15 @@ impl Rig {
 
     /// Resident memory of the process in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.as_ref().unwrap().id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let status = std::fs::read_to_string(format!(
+            "/proc/{}/status",
+            self.process.as_ref().unwrap().id()
+        ))
+        .unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
@@ -184,7 +209,11 @@ impl Drop for Rig {
     }
 }
 
-fn spawn(directory: &tempfile::TempDir, listeners: &[Vec<TcpListener>; 3], arguments: &[String]) -> Child {
+fn spawn(
+    directory: &tempfile::TempDir,
+    listeners: &[Vec<TcpListener>; 3],
+    arguments: &[String],
+) -> Child {
     let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let set_inheritable = |flags: FdFlags| {
         for listener in listeners.iter().flatten() {
@@ -192,7 +221,10 @@ fn spawn(directory: &tempfile::TempDir, listeners: &[Vec<TcpListener>; 3], argum
         }
     };
     let numbers = |list: &Vec<TcpListener>| {
-        list.iter().map(|listener| listener.as_raw_fd().to_string()).collect::<Vec<_>>().join(",")
+        list.iter()
+            .map(|listener| listener.as_raw_fd().to_string())
+            .collect::<Vec<_>>()
+            .join(",")
     };
     set_inheritable(FdFlags::empty());
     let child = Command::new(env!("CARGO_BIN_EXE_apron-proxy"))
@@ -213,7 +245,10 @@ fn spawn(directory: &tempfile::TempDir, listeners: &[Vec<TcpListener>; 3], argum
 
 /// A route of `HOST` to these instances.
 pub fn route(instances: &[(&str, SocketAddr)]) -> Route {
-    let upstream = |(id, address): &(&str, SocketAddr)| Upstream { instance: (*id).to_owned(), address: *address };
+    let upstream = |(id, address): &(&str, SocketAddr)| Upstream {
+        instance: (*id).to_owned(),
+        address: *address,
+    };
     Route {
         service: "service".into(),
         hosts: vec![HOST.into()],
@@ -229,6 +264,22 @@ pub fn eventually(what: &str, mut question: impl FnMut() -> bool) {
     let start = Instant::now();
     while !question() {
         assert!(start.elapsed() < PATIENCE, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        be_slow(Duration::from_millis(2));
     }
+}
+
+/// Waits until a number that grows has come to a stand, and answers it.
+pub fn at_a_stand(what: &str, number: impl Fn() -> u64) -> u64 {
+    let mut last = None;
+    eventually(what, || {
+        be_slow(Duration::from_millis(100));
+        let now = number();
+        now > 0 && last.replace(now) == Some(now)
+    });
+    number()
+}
+
+/// Takes its time, as slow clients and applications do.
+pub fn be_slow(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -1,7 +1,7 @@
 //! Bodies move as they come, in both directions at once, and no faster than the slower side.
 
 use crate::rig::origin::{Origin, receive};
-use crate::rig::{HOST, PATIENCE, Rig, eventually};
+use crate::rig::{HOST, PATIENCE, Rig, at_a_stand, be_slow};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -26,18 +26,26 @@ fn large_bodies_arrive_unchanged_in_every_framing() {
             match request.head.split(' ').nth(1).unwrap() {
                 "/length" => {
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+                    stream
+                        .write_all(&[head.as_bytes(), &body].concat())
+                        .unwrap();
                 }
                 "/chunked" => {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                        .unwrap();
                     for piece in body.chunks(10_007) {
-                        stream.write_all(format!("{:x};x=y\r\n", piece.len()).as_bytes()).unwrap();
+                        stream
+                            .write_all(format!("{:x};x=y\r\n", piece.len()).as_bytes())
+                            .unwrap();
                         stream.write_all(&[piece, b"\r\n"].concat()).unwrap();
                     }
                     stream.write_all(b"0\r\n\r\n").unwrap();
                 }
                 _ => {
-                    stream.write_all(&[b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat()).unwrap();
+                    stream
+                        .write_all(&[b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat())
+                        .unwrap();
                     return;
                 }
             }
@@ -47,10 +55,15 @@ fn large_bodies_arrive_unchanged_in_every_framing() {
     let body = pattern(5 << 20);
     for path in ["/length", "/chunked", "/close"] {
         for mut wire in [rig.tls(HOST), rig.plain()] {
-            wire.send(format!("POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {}\r\n\r\n", body.len()));
+            wire.send(format!(
+                "POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            ));
             wire.send(&body);
             assert!(wire.response().body == body, "{path}");
-            wire.send(format!("POST {path} HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: chunked\r\n\r\n"));
+            wire.send(format!(
+                "POST {path} HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: chunked\r\n\r\n"
+            ));
             for piece in body.chunks(100_003) {
                 wire.send([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
             }
@@ -70,7 +83,9 @@ fn both_directions_move_at_once() {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+            .unwrap();
         for _ in 0..5 {
             stream.read_exact(&mut byte).unwrap();
             stream.write_all(&byte).unwrap();
@@ -78,7 +93,9 @@ fn both_directions_move_at_once() {
     });
     let rig = Rig::serving(origin.address);
     let mut wire = rig.tls(HOST);
-    wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 5\r\n\r\n"));
+    wire.send(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 5\r\n\r\n"
+    ));
     assert_eq!(wire.line().unwrap(), "HTTP/1.1 200 OK");
     while !wire.line().unwrap().is_empty() {}
     for byte in b"hello" {
@@ -92,7 +109,8 @@ fn a_slow_reader_does_not_fill_the_proxy() {
     let written = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&written);
     let origin = Origin::http(move |_, stream| {
-        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n").as_bytes())?;
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n").as_bytes())?;
         for piece in pattern(LARGE).chunks(1 << 16) {
             stream.write_all(piece)?;
             counted.fetch_add(piece.len() as u64, SeqCst);
@@ -104,14 +122,7 @@ fn a_slow_reader_does_not_fill_the_proxy() {
         written.store(0, SeqCst);
         let before = rig.resident_kib();
         wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
-        let mut last = u64::MAX;
-        eventually("the application is held back", || {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            let now = written.load(SeqCst);
-            let stands = now > 0 && now == last;
-            last = now;
-            stands
-        });
+        let last = at_a_stand("the application is held back", || written.load(SeqCst));
         assert!(last < LARGE as u64, "nothing was held back");
         let held = rig.resident_kib().saturating_sub(before);
         assert!(held < HELD_KIB_MAX, "{held} KiB held");
@@ -126,7 +137,7 @@ fn a_slow_application_does_not_fill_the_proxy() {
     let origin = Origin::raw(move |mut stream| {
         let start = std::time::Instant::now();
         while !release.load(SeqCst) && start.elapsed() < PATIENCE {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            be_slow(std::time::Duration::from_millis(5));
         }
         let mut read = Vec::new();
         let body = receive(&mut stream, &mut read).unwrap().unwrap().body;
@@ -138,21 +149,16 @@ fn a_slow_application_does_not_fill_the_proxy() {
     let sent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&sent);
     let sending = std::thread::spawn(move || {
-        wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {LARGE}\r\n\r\n"));
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {LARGE}\r\n\r\n"
+        ));
         for piece in pattern(LARGE).chunks(1 << 16) {
             wire.send(piece);
             counted.fetch_add(piece.len() as u64, SeqCst);
         }
         wire.response()
     });
-    let mut last = u64::MAX;
-    eventually("the client is held back", || {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let now = sent.load(SeqCst);
-        let stands = now > 0 && now == last;
-        last = now;
-        stands
-    });
+    let last = at_a_stand("the client is held back", || sent.load(SeqCst));
     assert!(last < LARGE as u64, "nothing was held back");
     let held = rig.resident_kib().saturating_sub(before);
     assert!(held < HELD_KIB_MAX, "{held} KiB held");
@@ -169,7 +175,9 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
     });
     let rig = Rig::serving(origin.address);
     let mut wire = rig.tls(HOST);
-    wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1000000\r\n\r\n"));
+    wire.send(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1000000\r\n\r\n"
+    ));
     let mut left = 1_000_000;
     while left > 0 && wire.try_send([0; 1000]).is_ok() {
         left -= 1000;

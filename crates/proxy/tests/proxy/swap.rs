@@ -1,7 +1,7 @@
 //! Deployments: the table changes under load and nobody notices.
 
 use crate::rig::origin::{Origin, receive, respond};
-use crate::rig::{HOST, Rig, eventually, route};
+use crate::rig::{HOST, Rig, be_slow, eventually, route};
 use apron_link::proxy::{Draining, FromProxy, ToProxy};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ fn version(text: &'static str) -> Origin {
         let mut read = Vec::new();
         while let Ok(Some(request)) = receive(&mut stream, &mut read) {
             if let Some(pause) = request.header("x-pause-ms") {
-                std::thread::sleep(Duration::from_millis(pause.parse().unwrap()));
+                be_slow(Duration::from_millis(pause.parse().unwrap()));
             }
             if respond(&mut stream, text.as_bytes()).is_err() {
                 return;
@@ -24,10 +24,11 @@ fn version(text: &'static str) -> Origin {
 
 fn drained(rig: &mut Rig, draining: &[Draining]) {
     for left in draining {
-        rig.control.expect("the end of the drain", |message| match message {
-            FromProxy::Drained { instance } => (*instance == left.instance).then_some(()),
-            _ => None,
-        });
+        rig.control
+            .expect("the end of the drain", |message| match message {
+                FromProxy::Drained { instance } => (*instance == left.instance).then_some(()),
+                _ => None,
+            });
     }
 }
 
@@ -55,7 +56,7 @@ fn swaps_under_load_fail_no_request() {
                             wire.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {length}\r\n\r\n"));
                             for piece in upload.chunks(60_000) {
                                 wire.send(piece);
-                                std::thread::sleep(Duration::from_millis(10));
+                                be_slow(Duration::from_millis(10));
                             }
                         }
                         _ => {
@@ -84,7 +85,11 @@ fn swaps_under_load_fail_no_request() {
         }
         done.store(true, SeqCst);
     });
-    assert!(answered.load(SeqCst) > 200, "only {} answered", answered.load(SeqCst));
+    assert!(
+        answered.load(SeqCst) > 200,
+        "only {} answered",
+        answered.load(SeqCst)
+    );
 }
 
 #[test]
@@ -101,18 +106,37 @@ fn a_drain_ends_with_the_last_byte_of_the_last_request() {
     rig.publish(table);
     // An upload that is not finished, and an idle connection.
     let mut upload = rig.tls(HOST);
-    upload.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 10\r\n\r\nhalf."));
+    upload.send(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 10\r\n\r\nhalf."
+    ));
     let mut idle = rig.plain();
     assert_eq!(idle.get(HOST, "/").text(), "old");
-    eventually("both reached the application", || old.connections.load(SeqCst) >= 2);
+    eventually("both reached the application", || {
+        old.connections.load(SeqCst) >= 2
+    });
     let table = rig.table(2, vec![route(&[("new", new.address)])]);
-    assert_eq!(rig.publish(table), [Draining { instance: "old".into(), outstanding: 1 }]);
+    assert_eq!(
+        rig.publish(table),
+        [Draining {
+            instance: "old".into(),
+            outstanding: 1
+        }]
+    );
     assert_eq!(idle.get(HOST, "/").text(), "new");
     let is_drained = |message: &FromProxy| matches!(message, FromProxy::Drained { .. });
-    assert!(!rig.control.comes_within(Duration::from_millis(300), is_drained));
+    assert!(
+        !rig.control
+            .comes_within(Duration::from_millis(300), is_drained)
+    );
     upload.send("whole");
     assert_eq!(upload.response().text(), "old");
-    drained(&mut rig, &[Draining { instance: "old".into(), outstanding: 1 }]);
+    drained(
+        &mut rig,
+        &[Draining {
+            instance: "old".into(),
+            outstanding: 1,
+        }],
+    );
     // The same table again: nothing is draining any more.
     let table = rig.table(3, vec![route(&[("new", new.address)])]);
     assert_eq!(rig.publish(table), []);
@@ -140,7 +164,7 @@ fn idle_connections_to_an_instance_end_when_it_leaves_the_table() {
 fn a_retiring_proxy_finishes_what_is_under_way() {
     let origin = Origin::http(|request, stream| {
         if request.path() == "/slow" {
-            std::thread::sleep(Duration::from_millis(500));
+            be_slow(Duration::from_millis(500));
         }
         respond(stream, b"ok")
     });
@@ -149,10 +173,15 @@ fn a_retiring_proxy_finishes_what_is_under_way() {
     slow.send(format!("GET /slow HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
     let mut idle = rig.tls(HOST);
     assert_eq!(idle.get(HOST, "/").text(), "ok");
-    eventually("the slow request is under way", || origin.busy.load(SeqCst) == 1);
+    eventually("the slow request is under way", || {
+        origin.busy.load(SeqCst) == 1
+    });
     rig.control.send(&ToProxy::Retire { within_ms: 10_000 });
     let response = slow.response();
-    assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));
+    assert_eq!(
+        (response.text(), response.header("connection")),
+        ("ok", Some("close"))
+    );
     assert!(rig.process().wait().unwrap().success());
     // Who connects meanwhile waits in the listener for the next process.
     let mut late = rig.plain();
@@ -165,7 +194,9 @@ fn a_retiring_proxy_finishes_what_is_under_way() {
 fn what_does_not_end_in_time_is_cut_and_the_process_leaves() {
     let origin = Origin::raw(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+            .unwrap();
         let _ = stream.read(&mut [0]);
     });
     let mut rig = Rig::serving(origin.address);

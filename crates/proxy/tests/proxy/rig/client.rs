@@ -30,7 +30,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(it, _)| it.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> &str {
@@ -46,7 +49,11 @@ impl Wire {
     pub fn plain(address: SocketAddr) -> Wire {
         let tcp = TcpStream::connect(address).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        Wire { bytes: Box::new(tcp.try_clone().unwrap()), tcp, read: Vec::new() }
+        Wire {
+            bytes: Box::new(tcp.try_clone().unwrap()),
+            tcp,
+            read: Vec::new(),
+        }
     }
 
     pub fn tls(address: SocketAddr, host: &str, root_pem: &str) -> Wire {
@@ -55,9 +62,13 @@ impl Wire {
 
     pub fn try_tls(address: SocketAddr, host: &str, root_pem: &str) -> io::Result<Wire> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap())
+            .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -67,7 +78,11 @@ impl Wire {
             session.complete_io(&mut tcp)?;
         }
         let bytes = Box::new(StreamOwned::new(session, tcp.try_clone()?));
-        Ok(Wire { bytes, tcp, read: Vec::new() })
+        Ok(Wire {
+            bytes,
+            tcp,
+            read: Vec::new(),
+        })
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -92,7 +107,11 @@ impl Wire {
     pub fn try_response(&mut self, to_head: bool) -> io::Result<Response> {
         let mut response = Response::default();
         let status = self.line()?;
-        response.status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap();
+        response.status = status
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap();
         response.headers = self.fields()?;
         if to_head || response.status < 200 || matches!(response.status, 204 | 304) {
             return Ok(response);
@@ -102,7 +121,10 @@ impl Wire {
                 let size = usize::from_str_radix(&self.line()?, 16).unwrap();
                 if size == 0 {
                     let trailers = self.fields()?;
-                    response.trailers = trailers.iter().map(|(name, value)| format!("{name}={value};")).collect();
+                    response.trailers = trailers
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value};"))
+                        .collect();
                     return Ok(response);
                 }
                 response.body.extend(self.exactly(size)?);
@@ -122,7 +144,10 @@ impl Wire {
             if let Some(at) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=at).collect();
                 let line = String::from_utf8(line).unwrap();
-                return Ok(line.strip_suffix("\r\n").expect("line ends in CRLF").to_owned());
+                return Ok(line
+                    .strip_suffix("\r\n")
+                    .expect("line ends in CRLF")
+                    .to_owned());
             }
             self.more()?;
         }
@@ -152,7 +177,10 @@ impl Wire {
         loop {
             match self.more() {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::UnexpectedEof
+                        && error.get_ref().is_none() =>
+                {
                     return Ok(std::mem::take(&mut self.read));
                 }
                 Err(error) => return Err(error),

@@ -20,7 +20,11 @@ pub struct Control {
 impl Control {
     pub fn listen(path: &Path) -> Control {
         let _ = std::fs::remove_file(path);
-        Control { listener: UnixListener::bind(path).unwrap(), linked: None, passed_over: Vec::new() }
+        Control {
+            listener: UnixListener::bind(path).unwrap(),
+            linked: None,
+            passed_over: Vec::new(),
+        }
     }
 
     /// Waits for a proxy's hello; answers the number of the table it serves by.
@@ -42,7 +46,11 @@ impl Control {
         self.linked = Some((stream, receiver));
         self.send(&ToProxy::Welcome { version: VERSION });
         self.expect("a hello", |message| match message {
-            FromProxy::Hello { version: VERSION, generation, .. } => Some(*generation),
+            FromProxy::Hello {
+                version: VERSION,
+                generation,
+                ..
+            } => Some(*generation),
             _ => None,
         })
     }
@@ -66,21 +74,30 @@ impl Control {
         let wanted = table.generation;
         self.send(&ToProxy::Routes(table));
         self.expect("an acknowledgement", |message| match message {
-            FromProxy::Applied { generation, draining } if *generation == wanted => Some(draining.clone()),
+            FromProxy::Applied {
+                generation,
+                draining,
+            } if *generation == wanted => Some(draining.clone()),
             _ => None,
         })
     }
 
     /// Waits for a message that `wanted` makes something of.
     pub fn expect<T>(&mut self, what: &str, wanted: impl Fn(&FromProxy) -> Option<T>) -> T {
-        if let Some(index) = self.passed_over.iter().position(|message| wanted(message).is_some()) {
+        if let Some(index) = self
+            .passed_over
+            .iter()
+            .position(|message| wanted(message).is_some())
+        {
             return wanted(&self.passed_over.remove(index)).unwrap();
         }
         let (_, receiver) = self.linked.as_ref().unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let message = receiver.recv_timeout(left).unwrap_or_else(|_| panic!("{what} never came"));
+            let message = receiver
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("{what} never came"));
             match wanted(&message) {
                 Some(found) => return found,
                 None => self.passed_over.push(message),

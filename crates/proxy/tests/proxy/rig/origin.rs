@@ -29,8 +29,15 @@ impl Received {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
-        fields.filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+        let fields = self
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "));
+        fields
+            .filter(|(it, _)| it.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .next()
     }
 }
 
@@ -48,7 +55,11 @@ impl Origin {
             busy: Arc::default(),
             stopped: Arc::default(),
         };
-        let (handle, count, stopped) = (Arc::new(handle), Arc::clone(&origin.connections), Arc::clone(&origin.stopped));
+        let (handle, count, stopped) = (
+            Arc::new(handle),
+            Arc::clone(&origin.connections),
+            Arc::clone(&origin.stopped),
+        );
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 if stopped.load(SeqCst) {
@@ -64,7 +75,9 @@ impl Origin {
     }
 
     /// Answers every request with what `answer` writes: a whole response.
-    pub fn http(answer: impl Fn(&Received, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Origin {
+    pub fn http(
+        answer: impl Fn(&Received, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
         let busy = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&busy);
         let mut origin = Origin::raw(move |mut stream| {
@@ -91,7 +104,9 @@ impl Origin {
     pub fn mirror() -> Origin {
         Origin::http(|request, stream| {
             let (length, body) = (request.head.len(), request.body.len());
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-body-bytes: {body}\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-body-bytes: {body}\r\n\r\n"
+            );
             stream.write_all(format!("{head}{}", request.head).as_bytes())
         })
     }
@@ -112,34 +127,54 @@ pub fn respond(stream: &mut impl Write, body: &[u8]) -> std::io::Result<()> {
 
 /// Reads a whole request; `None` at the end of the connection.
 pub fn receive(stream: &mut impl Read, read: &mut Vec<u8>) -> std::io::Result<Option<Received>> {
-    let Some(head) = until(stream, read, b"\r\n\r\n")? else { return Ok(None) };
-    let mut request = Received { head: String::from_utf8(head).unwrap(), ..Received::default() };
+    let Some(head) = until(stream, read, b"\r\n\r\n")? else {
+        return Ok(None);
+    };
+    let mut request = Received {
+        head: String::from_utf8(head).unwrap(),
+        ..Received::default()
+    };
     if request.header("transfer-encoding").is_some() {
         loop {
-            let Some(line) = until(stream, read, b"\r\n")? else { return Ok(None) };
-            let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+            let Some(line) = until(stream, read, b"\r\n")? else {
+                return Ok(None);
+            };
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
             if size == 0 {
                 break;
             }
-            let Some(chunk) = exactly(stream, read, size + 2)? else { return Ok(None) };
+            let Some(chunk) = exactly(stream, read, size + 2)? else {
+                return Ok(None);
+            };
             request.body.extend_from_slice(&chunk[..size]);
         }
         loop {
-            let Some(line) = until(stream, read, b"\r\n")? else { return Ok(None) };
+            let Some(line) = until(stream, read, b"\r\n")? else {
+                return Ok(None);
+            };
             if line == b"\r\n" {
                 break;
             }
-            request.trailers.push_str(std::str::from_utf8(&line).unwrap());
+            request
+                .trailers
+                .push_str(std::str::from_utf8(&line).unwrap());
         }
     } else if let Some(length) = request.header("content-length") {
         let length = length.parse().unwrap();
-        let Some(body) = exactly(stream, read, length)? else { return Ok(None) };
+        let Some(body) = exactly(stream, read, length)? else {
+            return Ok(None);
+        };
         request.body = body;
     }
     Ok(Some(request))
 }
 
-fn until(stream: &mut impl Read, read: &mut Vec<u8>, end: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+fn until(
+    stream: &mut impl Read,
+    read: &mut Vec<u8>,
+    end: &[u8],
+) -> std::io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(at) = read.windows(end.len()).position(|window| window == end) {
             return Ok(Some(read.drain(..at + end.len()).collect()));
@@ -150,7 +185,11 @@ fn until(stream: &mut impl Read, read: &mut Vec<u8>, end: &[u8]) -> std::io::Res
     }
 }
 
-fn exactly(stream: &mut impl Read, read: &mut Vec<u8>, count: usize) -> std::io::Result<Option<Vec<u8>>> {
+fn exactly(
+    stream: &mut impl Read,
+    read: &mut Vec<u8>,
+    count: usize,
+) -> std::io::Result<Option<Vec<u8>>> {
     while read.len() < count {
         if !more(stream, read)? {
             return Ok(None);
