@@ -25,7 +25,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Succeeds when the platform answers.
 pub fn health(paths: &Paths, config: &Config) -> Result<()> {
-    let request = Request::builder().method(Method::GET).uri("/").header("host", "localhost");
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri("/")
+        .header("host", "localhost");
     let (status, _) = block_on(send(paths, config, request.body(Full::default())?))?;
     if status != StatusCode::OK {
         bail!("the health check answered {status}");
@@ -39,38 +42,83 @@ pub fn call(paths: &Paths, model: &Model, operation: &str, input: &Value) -> Res
     let identity = Identity::read(paths)?;
     let body = serde_json::to_vec(input)?;
     let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_str(&format!("localhost:{}", config.api_port()))?);
-    headers.insert("content-type", HeaderValue::from_static("application/x-amz-json-1.0"));
-    headers.insert("x-amz-target", HeaderValue::from_str(&format!("{}.{operation}", model.target_prefix))?);
+    headers.insert(
+        "host",
+        HeaderValue::from_str(&format!("localhost:{}", config.api_port()))?,
+    );
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("application/x-amz-json-1.0"),
+    );
+    headers.insert(
+        "x-amz-target",
+        HeaderValue::from_str(&format!("{}.{operation}", model.target_prefix))?,
+    );
     let signer = Signer {
         access_key_id: identity.access_key_id,
         secret: Secret::new(identity.secret_access_key),
         region: config.region.clone(),
         service: model.signing_name.clone(),
     };
-    sign(&signer, "POST", "/", "", &mut headers, &body, Machine.now().0)?;
-    let mut request = Request::builder().method(Method::POST).uri("/").body(Full::from(body))?;
+    sign(
+        &signer,
+        "POST",
+        "/",
+        "",
+        &mut headers,
+        &body,
+        Machine.now().0,
+    )?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri("/")
+        .body(Full::from(body))?;
     *request.headers_mut() = headers;
     let (status, answer) = block_on(send(paths, &config, request))?;
-    let answer: Value = serde_json::from_slice(&answer).context("the platform's answer is not JSON")?;
+    let answer: Value =
+        serde_json::from_slice(&answer).context("the platform's answer is not JSON")?;
     if !status.is_success() {
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-        bail!("{operation} failed: {} {}{}", text("__type"), text("Message"), text("message"));
+        bail!(
+            "{operation} failed: {} {}{}",
+            text("__type"),
+            text("Message"),
+            text("message")
+        );
     }
     Ok(answer)
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(ANSWER_WITHIN, work).await.context("no answer in time")? })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        tokio::time::timeout(ANSWER_WITHIN, work)
+            .await
+            .context("no answer in time")?
+    })
 }
 
-async fn send(paths: &Paths, config: &Config, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
-    let address = *config.listen.api.first().context("listen.api has no address")?;
-    let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+async fn send(
+    paths: &Paths,
+    config: &Config,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes)> {
+    let address = *config
+        .listen
+        .api
+        .first()
+        .context("listen.api has no address")?;
+    let stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("cannot connect to {address}"))?;
     let name = ServerName::try_from("localhost").context("localhost is a host name")?;
-    let stream = TlsConnector::from(tls(paths)?).connect(name, stream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let stream = TlsConnector::from(tls(paths)?)
+        .connect(name, stream)
+        .await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let status = response.status();
@@ -82,10 +130,15 @@ async fn send(paths: &Paths, config: &Config, request: Request<Full<Bytes>>) -> 
 fn tls(paths: &Paths) -> Result<Arc<ClientConfig>> {
     let path = paths.ca();
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&path).with_context(|| format!("cannot read {}", path.display()))? {
+    for certificate in CertificateDer::pem_file_iter(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+    {
         roots.add(certificate?)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(
+        config.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }

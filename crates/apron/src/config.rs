@@ -112,14 +112,27 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        let both = |port| vec![SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], port))];
-        Listen { api: both(7400), https: both(443), http: both(80) }
+        let both = |port| {
+            vec![
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], port)),
+            ]
+        };
+        Listen {
+            api: both(7400),
+            https: both(443),
+            http: both(80),
+        }
     }
 }
 
 impl Default for Deployment {
     fn default() -> Self {
-        Deployment { healthy_within_seconds: 300, drain_seconds: 120, stop_grace_seconds: 30 }
+        Deployment {
+            healthy_within_seconds: 300,
+            drain_seconds: 120,
+            stop_grace_seconds: 30,
+        }
     }
 }
 
@@ -129,12 +142,18 @@ impl Config {
         let path = paths.config();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
-        let config: Config =
-            toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))?;
-        config.check().with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        let config: Config = toml::from_str(&text)
+            .with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        config
+            .check()
+            .with_context(|| format!("{} is not a valid configuration", path.display()))?;
         Ok(config)
     }
 
@@ -144,11 +163,16 @@ impl Config {
         if path.exists() {
             return Ok(());
         }
-        std::fs::write(&path, DEFAULT_FILE).with_context(|| format!("cannot write {}", path.display()))
+        std::fs::write(&path, DEFAULT_FILE)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn check(&self) -> Result<()> {
-        for (what, list) in [("api", &self.listen.api), ("https", &self.listen.https), ("http", &self.listen.http)] {
+        for (what, list) in [
+            ("api", &self.listen.api),
+            ("https", &self.listen.https),
+            ("http", &self.listen.http),
+        ] {
             if list.is_empty() {
                 bail!("listen.{what} has no address");
             }
@@ -159,7 +183,10 @@ impl Config {
             bail!("account_id `{account}` is not twelve digits");
         }
         let host = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
         };
         if !host(&self.domain) {
             bail!("domain `{}` is not a lower-case host name", self.domain);
@@ -191,14 +218,21 @@ impl Config {
         match (&self.registry_host, self.domain.ends_with("localhost")) {
             (Some(host), _) => host.clone(),
             (None, true) => format!("localhost:{}", self.api_port()),
-            (None, false) => format!("{account}.dkr.ecr.{}.{}:{}", self.region, self.domain, self.api_port()),
+            (None, false) => format!(
+                "{account}.dkr.ecr.{}.{}:{}",
+                self.region,
+                self.domain,
+                self.api_port()
+            ),
         }
     }
 
     /// Names and addresses that the API's certificate is for.
     pub fn api_names(&self, account: &str) -> Vec<String> {
         let registry = self.registry_host(account);
-        let registry = registry.rsplit_once(':').map_or(registry.as_str(), |(name, _)| name);
+        let registry = registry
+            .rsplit_once(':')
+            .map_or(registry.as_str(), |(name, _)| name);
         let mut names = vec![
             "localhost".to_owned(),
             format!("api.{}", self.domain),
@@ -207,7 +241,13 @@ impl Config {
             "127.0.0.1".to_owned(),
             "::1".to_owned(),
         ];
-        names.extend(self.listen.api.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()));
+        names.extend(
+            self.listen
+                .api
+                .iter()
+                .filter(|a| !a.ip().is_unspecified())
+                .map(|a| a.ip().to_string()),
+        );
         names.sort();
         names.dedup();
         names
@@ -240,7 +280,8 @@ impl Config {
 }
 
 fn read_pem(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read the authority {}", path.display()))
+    std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the authority {}", path.display()))
 }
 
 #[cfg(test)]
@@ -255,7 +296,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused_by_name() {
-        assert!(toml::from_str::<Config>("nmae = \"x\"").unwrap_err().to_string().contains("nmae"));
+        assert!(
+            toml::from_str::<Config>("nmae = \"x\"")
+                .unwrap_err()
+                .to_string()
+                .contains("nmae")
+        );
         for (text, part) in [
             ("account_id = \"12\"", "account_id"),
             ("domain = \"Example.COM\"", "domain"),

@@ -27,10 +27,17 @@ pub fn down(paths: &Paths, purge: bool) -> Result<()> {
     process::end(paths, END_WITHIN)?;
     end_running(&paths.proxy_state());
     let node = node_config(paths, &config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(remove_instances(node)).context("some traces of instances could not be removed")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime
+        .block_on(remove_instances(node))
+        .context("some traces of instances could not be removed")?;
     if !purge {
-        println!("Apron is stopped. Its data is in {}.", paths.data().display());
+        println!(
+            "Apron is stopped. Its data is in {}.",
+            paths.data().display()
+        );
         return Ok(());
     }
     crate::trust::remove_if_installed(paths)?;
@@ -38,7 +45,8 @@ pub fn down(paths: &Paths, purge: bool) -> Result<()> {
         empty(directory)?;
         match std::fs::remove_dir(directory) {
             // A mount point, or a directory that systemd gives back, stays; what was in it is gone.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => {
+            }
             result => result.with_context(|| format!("cannot remove {}", directory.display()))?,
         }
     }
@@ -52,7 +60,9 @@ async fn remove_instances(node: NodeConfig) -> Result<(), NodeError> {
     let deadline = Instant::now() + END_WITHIN;
     loop {
         match Node::purge(node.clone()).await {
-            Err(NodeError::Busy(_)) if Instant::now() < deadline => tokio::time::sleep(BUSY_RETRY).await,
+            Err(NodeError::Busy(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_RETRY).await
+            }
             result => return result,
         }
     }
@@ -62,7 +72,9 @@ fn empty(directory: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", directory.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", directory.display()));
+        }
     };
     for entry in entries {
         let entry = entry?;

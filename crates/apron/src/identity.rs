@@ -26,7 +26,10 @@ impl Identity {
     pub fn read(paths: &Paths) -> Result<Identity> {
         let path = paths.identity();
         let text = std::fs::read(&path).with_context(|| {
-            format!("cannot read {}: is the platform set up? Run `apron up` as root first", path.display())
+            format!(
+                "cannot read {}: is the platform set up? Run `apron up` as root first",
+                path.display()
+            )
         })?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
     }
@@ -40,21 +43,30 @@ impl Identity {
         let path = paths.identity();
         let temporary = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary);
         let mut file = file.with_context(|| format!("cannot write {}", temporary.display()))?;
         file.write_all(&serde_json::to_vec_pretty(&identity)?)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::rename(&temporary, &path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(identity)
     }
 
     fn generate(account: Option<&str>) -> Result<Identity> {
         let mut random = [0u8; 64];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the machine has no random source"))?;
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| anyhow::anyhow!("the machine has no random source"))?;
         let (digits, rest) = random.split_at(12);
         let (key, secret) = rest.split_at(16);
         // A first digit of zero is lost by everything that takes an account id for a number.
-        let digit = |(index, byte): (usize, &u8)| char::from(b'0' + if index == 0 { byte % 9 + 1 } else { byte % 10 });
+        let digit = |(index, byte): (usize, &u8)| {
+            char::from(b'0' + if index == 0 { byte % 9 + 1 } else { byte % 10 })
+        };
         let letter = |byte: &u8| char::from(KEY_ALPHABET[usize::from(byte % 32)]);
         Ok(Identity {
             account_id: match account {
@@ -62,7 +74,12 @@ impl Identity {
                 None => digits.iter().enumerate().map(digit).collect(),
             },
             access_key_id: format!("AKIA{}", key.iter().map(letter).collect::<String>()),
-            secret_access_key: secret.iter().take(30).map(|b| format!("{b:02x}")).collect::<String>()[..40].to_owned(),
+            secret_access_key: secret
+                .iter()
+                .take(30)
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()[..40]
+                .to_owned(),
         })
     }
 }

@@ -26,10 +26,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "apron", version)]
 struct Arguments {
     /// Where the platform keeps what must survive a reboot.
-    #[arg(long, global = true, env = "APRON_DATA_DIR", default_value = "/var/lib/apron")]
+    #[arg(
+        long,
+        global = true,
+        env = "APRON_DATA_DIR",
+        default_value = "/var/lib/apron"
+    )]
     data_dir: PathBuf,
     /// Where the platform keeps sockets and notes about running processes.
-    #[arg(long, global = true, env = "APRON_RUN_DIR", default_value = "/run/apron")]
+    #[arg(
+        long,
+        global = true,
+        env = "APRON_RUN_DIR",
+        default_value = "/run/apron"
+    )]
     run_dir: PathBuf,
     #[command(subcommand)]
     command: Command,

@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 pub fn sibling(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program's path")?;
     // A program that was replaced while it runs has this after its name (proc(5), /proc/pid/exe).
-    let own = own.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
+    let own = own
+        .to_string_lossy()
+        .trim_end_matches(" (deleted)")
+        .to_owned();
     let path = PathBuf::from(own).with_file_name(name);
     if !path.exists() {
-        bail!("{} is missing: it belongs beside the program apron", path.display());
+        bail!(
+            "{} is missing: it belongs beside the program apron",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -25,7 +31,11 @@ pub fn running(paths: &Paths) -> Option<i32> {
     if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         return None;
     }
-    std::fs::read_to_string(paths.lock()).ok()?.trim().parse().ok()
+    std::fs::read_to_string(paths.lock())
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Whether the running control plane was started from the file that is this program now.
@@ -37,13 +47,16 @@ pub fn is_this_program(pid: i32) -> bool {
 
 /// Ends the running control plane and waits for it.
 pub fn end(paths: &Paths, within: Duration) -> Result<()> {
-    let Some(pid) = running(paths) else { return Ok(()) };
+    let Some(pid) = running(paths) else {
+        return Ok(());
+    };
     let process = Pid::from_raw(pid).context("the lock file has no process id")?;
     kill_process(process, Signal::TERM).with_context(|| format!("cannot end process {pid}"))?;
     let deadline = Instant::now() + within;
     while running(paths).is_some() {
         if Instant::now() > deadline {
-            kill_process(process, Signal::KILL).with_context(|| format!("cannot kill process {pid}"))?;
+            kill_process(process, Signal::KILL)
+                .with_context(|| format!("cannot kill process {pid}"))?;
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(10));

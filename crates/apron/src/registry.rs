@@ -43,12 +43,22 @@ pub fn registry(paths: &Paths, command: Command) -> Result<()> {
             println!("The credentials of {host} are kept.");
         }
         Command::Logout { host } => {
-            client::call(paths, apron(), "DeleteRegistryCredential", &json!({ "Host": host }))?;
+            client::call(
+                paths,
+                apron(),
+                "DeleteRegistryCredential",
+                &json!({ "Host": host }),
+            )?;
             println!("The credentials of {host} are forgotten.");
         }
         Command::List => {
             let answer = client::call(paths, apron(), "ListRegistryCredentials", &json!({}))?;
-            for host in answer["Hosts"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            for host in answer["Hosts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
                 println!("{host}");
             }
         }
@@ -58,7 +68,9 @@ pub fn registry(paths: &Paths, command: Command) -> Result<()> {
 
 fn password() -> Result<String> {
     let mut text = String::new();
-    let read = std::io::stdin().take(PASSWORD_BYTES_MAX).read_to_string(&mut text);
+    let read = std::io::stdin()
+        .take(PASSWORD_BYTES_MAX)
+        .read_to_string(&mut text);
     read.context("cannot read the password from standard input")?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {

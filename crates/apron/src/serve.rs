@@ -13,12 +13,12 @@ use apron_aws::sigv4::Secret;
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
 use apron_control::dataplane::link::ProxyLink;
-use apron_control::dataplane::process::{ProxyConfig, supervise};
+use apron_control::dataplane::process::{ProxyConfig, Sockets, sockets, supervise};
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
 use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials};
 use apron_control::engine::Unwatched;
 use apron_control::listener::{self, Site};
-use apron_control::logs::LogsApi;
+use apron_control::logs::CloudWatchLogs;
 use apron_control::operator::Operator;
 use apron_control::platform::{Parts, Platform};
 use apron_control::sts::Sts;
@@ -27,6 +27,7 @@ use apron_oci::{ContentStore, Puller, RegistryBounds, registry};
 use apron_store::Store;
 use apron_telemetry::Logs;
 use async_trait::async_trait;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,13 +44,19 @@ pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
     }
     require_root()?;
     let filter = EnvFilter::try_from_env("APRON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("the TLS provider is installed twice"))?;
     crate::up::make_directories(paths)?;
     let _lock = lock::take(&paths.lock())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(run(paths));
     // Tasks are cut, not waited for: whatever they were doing goes on from the store at the next start.
     runtime.shutdown_background();
@@ -94,14 +101,20 @@ async fn run(paths: &Paths) -> Result<()> {
 /// Starts everything behind the listener.
 async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Site> {
     let settings = config.settings(&identity.account_id);
-    let store = Store::open(&paths.store()).await.context("cannot open the database")?;
-    let logs = Logs::open(&paths.logs()).await.context("cannot open the log store")?;
+    let store = Store::open(&paths.store())
+        .await
+        .context("cannot open the database")?;
+    let logs = Logs::open(&paths.logs())
+        .await
+        .context("cannot open the log store")?;
     let content = ContentStore::open(&paths.images()).context("cannot open the image store")?;
+    // Before anything is made on this machine: a port that is in use is the most usual reason not to start.
+    let (link, news, proxy, sockets) = listen(paths, config)?;
     let node = start_node(paths, config, content.clone()).await?;
     let authority = Authority::open(paths.data(), certificates::now())?;
     let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
     let service_certificates = certificates::keep_services(authority, service_names)?;
-    let dataplane = start_proxy(paths, config)?;
+    supervise(proxy, sockets)?;
     let platform = Platform::start(Parts {
         settings: settings.clone(),
         store: store.clone(),
@@ -110,7 +123,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
         authorities: config.authorities()?,
         compute: node,
         logs: logs.clone(),
-        dataplane: dataplane.0,
+        dataplane: link,
         certificates: service_certificates,
         clock: Arc::new(Machine),
         chance: Arc::new(Machine),
@@ -118,7 +131,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
     })
     .await
     .context("cannot start the control plane")?;
-    tokio::spawn(news::read(dataplane.1, platform.clone()));
+    tokio::spawn(news::read(news, platform.clone()));
     tokio::spawn(retain_logs(logs.clone()));
     site(settings, store, content, logs, identity, platform).await
 }
@@ -134,41 +147,76 @@ async fn site(
     let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(Machine);
     let secret = Secret::new(identity.secret_access_key.as_str());
-    let root: Arc<dyn Credentials> =
-        Arc::new(RootCredentials::new(&identity.account_id, &identity.access_key_id, secret));
-    let tokens = Arc::new(Tokens::load(&store, &Machine).await.context("cannot load the registry's token key")?);
+    let root: Arc<dyn Credentials> = Arc::new(RootCredentials::new(
+        &identity.account_id,
+        &identity.access_key_id,
+        secret,
+    ));
+    let tokens = Arc::new(
+        Tokens::load(&store, &Machine)
+            .await
+            .context("cannot load the registry's token key")?,
+    );
     let services: Vec<Arc<dyn ApiService>> = vec![
         Arc::new(platform.app_runner()),
-        Arc::new(Ecr::new(settings.clone(), store.clone(), content.clone(), tokens.clone())),
-        Arc::new(LogsApi::new(settings.clone(), logs)),
+        Arc::new(Ecr::new(
+            settings.clone(),
+            store.clone(),
+            content.clone(),
+            tokens.clone(),
+        )),
+        Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Sts),
         Arc::new(Operator::new(store.clone())),
     ];
-    let endpoint =
-        Endpoint::new(services, root.clone(), settings.region.clone(), clock.clone(), Arc::new(Machine));
+    let endpoint = Endpoint::new(
+        services,
+        root.clone(),
+        settings.region.clone(),
+        clock.clone(),
+        Arc::new(Machine),
+    );
     let watcher = Arc::new(Pushes(platform));
-    let gate = Arc::new(RegistryGate::new(settings, store, tokens, root, clock, watcher));
+    let gate = Arc::new(RegistryGate::new(
+        settings, store, tokens, root, clock, watcher,
+    ));
     let registry = registry(content, gate, RegistryBounds::default());
-    Ok(Site { endpoint: Arc::new(endpoint), registry })
+    Ok(Site {
+        endpoint: Arc::new(endpoint),
+        registry,
+    })
 }
 
-async fn start_node(paths: &Paths, config: &Config, content: Arc<ContentStore>) -> Result<Arc<Node>> {
+async fn start_node(
+    paths: &Paths,
+    config: &Config,
+    content: Arc<ContentStore>,
+) -> Result<Arc<Node>> {
     let node = node_config(paths, config)?;
     let clock = || Machine.now();
-    Node::start(node, content, Arc::new(clock)).await.context("this machine cannot run instances")
+    Node::start(node, content, Arc::new(clock))
+        .await
+        .context("this machine cannot run instances")
 }
 
 /// The local backend's configuration, also for removing its traces.
 pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
     let shim = sibling("apron-shim")?;
     let mut node = NodeConfig::new(&config.name, paths.node_data(), paths.node_run(), shim);
-    node.instance_network = config.instance_network.parse().context("instance_network in apron.toml")?;
+    node.instance_network = config
+        .instance_network
+        .parse()
+        .context("instance_network in apron.toml")?;
     Ok(node)
 }
 
-type DataPlane = (Arc<ProxyLink>, tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>);
+type DataPlane = (
+    Arc<ProxyLink>,
+    tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>,
+);
 
-fn start_proxy(paths: &Paths, config: &Config) -> Result<DataPlane> {
+/// Listens for the proxy, and where the proxy will.
+fn listen(paths: &Paths, config: &Config) -> Result<DataPlane> {
     let (link, news) = ProxyLink::listen(&paths.link(), config.proxy_uid)
         .with_context(|| format!("cannot listen on {}", paths.link().display()))?;
     let proxy = ProxyConfig {
@@ -183,8 +231,8 @@ fn start_proxy(paths: &Paths, config: &Config) -> Result<DataPlane> {
         gid: config.proxy_uid,
     };
     let retiring = link.clone();
-    supervise(proxy, move || retiring.retire(PROXY_RETIRES_WITHIN))?;
-    Ok((link, news))
+    let sockets = sockets(&proxy, move || retiring.retire(PROXY_RETIRES_WITHIN))?;
+    Ok((link, news, proxy, sockets))
 }
 
 async fn retain_logs(logs: Arc<Logs>) {

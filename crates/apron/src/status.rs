@@ -19,7 +19,12 @@ pub fn status(paths: &Paths) -> Result<()> {
         let page = client::call(paths, apron_aws::model::apprunner(), "ListServices", &input)?;
         for service in page["ServiceSummaryList"].as_array().into_iter().flatten() {
             let text = |name: &str| service[name].as_str().unwrap_or_default();
-            println!("{:<40} {:<22} https://{}", text("ServiceName"), text("Status"), text("ServiceUrl"));
+            println!(
+                "{:<40} {:<22} https://{}",
+                text("ServiceName"),
+                text("Status"),
+                text("ServiceUrl")
+            );
         }
         match &page["NextToken"] {
             Value::String(token) => input = json!({ "NextToken": token }),

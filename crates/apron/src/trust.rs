@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Directories of certificates that Debian's and Red Hat's tools build the system's bundle from, with that tool.
-const SYSTEM_STORES: [(&str, &str); 2] =
-    [("/usr/local/share/ca-certificates", "update-ca-certificates"), ("/etc/pki/ca-trust/source/anchors", "update-ca-trust")];
+const SYSTEM_STORES: [(&str, &str); 2] = [
+    ("/usr/local/share/ca-certificates", "update-ca-certificates"),
+    ("/etc/pki/ca-trust/source/anchors", "update-ca-trust"),
+];
 
 /// Directories where container tools look for authorities of one registry.
 const REGISTRY_STORES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -24,14 +26,21 @@ pub fn trust(paths: &Paths, remove: bool) -> Result<()> {
     }
     let config = Config::read(paths)?;
     let identity = Identity::read(paths)?;
-    let ca = std::fs::read(paths.ca()).with_context(|| format!("cannot read {}", paths.ca().display()))?;
+    let ca = std::fs::read(paths.ca())
+        .with_context(|| format!("cannot read {}", paths.ca().display()))?;
     for store in REGISTRY_STORES {
         let dir = Path::new(store).join(config.registry_host(&identity.account_id));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         write(&dir.join("ca.crt"), &ca)?;
     }
-    let Some((dir, tool)) = SYSTEM_STORES.iter().find(|(dir, _)| Path::new(dir).exists()) else {
-        bail!("this machine has no known certificate store; trust {} by hand", paths.ca().display());
+    let Some((dir, tool)) = SYSTEM_STORES
+        .iter()
+        .find(|(dir, _)| Path::new(dir).exists())
+    else {
+        bail!(
+            "this machine has no known certificate store; trust {} by hand",
+            paths.ca().display()
+        );
     };
     write(&system_file(dir, &config), &ca)?;
     refresh(tool)?;
@@ -50,9 +59,14 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 fn refresh(tool: &str) -> Result<()> {
-    let output = Command::new(tool).output().with_context(|| format!("cannot run {tool}"))?;
+    let output = Command::new(tool)
+        .output()
+        .with_context(|| format!("cannot run {tool}"))?;
     if !output.status.success() {
-        bail!("{tool} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{tool} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }
@@ -60,7 +74,9 @@ fn refresh(tool: &str) -> Result<()> {
 /// Removes the certificate from every place it was written to.
 pub fn remove_if_installed(paths: &Paths) -> Result<()> {
     let config = Config::read(paths)?;
-    let Ok(identity) = Identity::read(paths) else { return Ok(()) };
+    let Ok(identity) = Identity::read(paths) else {
+        return Ok(());
+    };
     for store in REGISTRY_STORES {
         let dir = Path::new(store).join(config.registry_host(&identity.account_id));
         if remove(&dir.join("ca.crt"))? {

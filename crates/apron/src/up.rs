@@ -31,15 +31,25 @@ pub fn up(paths: &Paths) -> Result<()> {
     let config = Config::read(paths)?;
     let identity = Identity::read_or_make(paths, config.account_id.as_deref())?;
     let seconds = i64::try_from(Machine.now().0 / 1000)?;
-    Authority::open(paths.data(), time::OffsetDateTime::from_unix_timestamp(seconds)?)?;
+    Authority::open(
+        paths.data(),
+        time::OffsetDateTime::from_unix_timestamp(seconds)?,
+    )?;
     start(paths, &config)?;
     println!("Apron runs.");
     println!("  API       {}", config.endpoint());
     println!("  registry  {}", config.registry_host(&identity.account_id));
-    println!("  services  https://<service>.{}.{}{}", config.region, config.domain, port(&config));
+    println!(
+        "  services  https://<service>.{}.{}{}",
+        config.region,
+        config.domain,
+        port(&config)
+    );
     println!("  account   {}", identity.account_id);
     println!("  settings  {}", paths.config().display());
-    println!("Next: eval \"$(apron env)\"; `apron trust` makes this machine trust the certificates.");
+    println!(
+        "Next: eval \"$(apron env)\"; `apron trust` makes this machine trust the certificates."
+    );
     Ok(())
 }
 
@@ -79,9 +89,13 @@ fn start(paths: &Paths, config: &Config) -> Result<()> {
 }
 
 fn spawn(paths: &Paths) -> Result<Child> {
-    let log = std::fs::File::options().create(true).append(true).open(paths.own_log());
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(paths.own_log());
     let log = log.with_context(|| format!("cannot open {}", paths.own_log().display()))?;
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program's path")?);
+    let mut command =
+        Command::new(std::env::current_exe().context("cannot find this program's path")?);
     command
         .arg("--data-dir")
         .arg(paths.data())
@@ -99,11 +113,16 @@ fn spawn(paths: &Paths) -> Result<Child> {
 fn wait(paths: &Paths, config: &Config, mut child: Option<Child>) -> Result<()> {
     let deadline = Instant::now() + START_WITHIN;
     loop {
-        let Err(error) = client::health(paths, config) else { return Ok(()) };
+        let Err(error) = client::health(paths, config) else {
+            return Ok(());
+        };
         if let Some(child) = child.as_mut()
             && let Some(status) = child.try_wait()?
         {
-            bail!("the control plane ended ({status}).\n{}", tail(&paths.own_log()));
+            bail!(
+                "the control plane ended ({status}).\n{}",
+                tail(&paths.own_log())
+            );
         }
         if Instant::now() > deadline {
             bail!(
@@ -119,6 +138,8 @@ fn wait(paths: &Paths, config: &Config, mut child: Option<Child>) -> Result<()> 
 fn tail(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+    let last = lines
+        .get(lines.len().saturating_sub(LOG_LINES)..)
+        .unwrap_or_default();
     format!("The end of {}:\n{}", path.display(), last.join("\n"))
 }

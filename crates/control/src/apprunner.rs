@@ -58,7 +58,9 @@ impl ApiService for AppRunner {
             "ListTagsForResource" => output(self.tag_list(read(input)?).await?),
             "TagResource" => output(self.tag_add(read(input)?).await?),
             "UntagResource" => output(self.tag_remove(read(input)?).await?),
-            "DescribeAutoScalingConfiguration" => output(self.scaling_describe(read(input)?).await?),
+            "DescribeAutoScalingConfiguration" => {
+                output(self.scaling_describe(read(input)?).await?)
+            }
             "ListAutoScalingConfigurations" => output(self.scaling_list(read(input)?).await?),
             other => Err(ApiError::not_available("App Runner", other)),
         }
@@ -90,7 +92,10 @@ fn not_found(message: impl Into<String>) -> ApiError {
 }
 
 fn internal() -> ApiError {
-    ApiError::server("InternalServiceErrorException", "An internal error occurred. See the platform's log.")
+    ApiError::server(
+        "InternalServiceErrorException",
+        "An internal error occurred. See the platform's log.",
+    )
 }
 
 /// What a caller sees of a failure of the store; the cause goes to the log.

@@ -33,7 +33,10 @@ impl AutoDeploy {
             match service.status {
                 ServiceStatus::Running => self.deploy(&service).await?,
                 ServiceStatus::OperationInProgress => {
-                    self.engine.store.service_update(&service.id, |s| s.push_pending = true).await?;
+                    self.engine
+                        .store
+                        .service_update(&service.id, |s| s.push_pending = true)
+                        .await?;
                 }
                 _ => {}
             }
@@ -47,7 +50,10 @@ impl AutoDeploy {
             if !service.push_pending || service.status == ServiceStatus::OperationInProgress {
                 continue;
             }
-            self.engine.store.service_update(&service.id, |s| s.push_pending = false).await?;
+            self.engine
+                .store
+                .service_update(&service.id, |s| s.push_pending = false)
+                .await?;
             if service.status == ServiceStatus::Running {
                 self.deploy(&service).await?;
             }
@@ -61,9 +67,10 @@ impl AutoDeploy {
             return false;
         }
         match self.engine.images.place(&image.identifier) {
-            Ok(Place::Own { repository: own, reference: Reference::Tag(tracked) }) => {
-                own == repository && tracked == *tag
-            }
+            Ok(Place::Own {
+                repository: own,
+                reference: Reference::Tag(tracked),
+            }) => own == repository && tracked == *tag,
             _ => false,
         }
     }
@@ -86,14 +93,20 @@ impl AutoDeploy {
             })
             .await?;
         if let Err(ServiceStatus::OperationInProgress) = begun {
-            self.engine.store.service_update(&service.id, |s| s.push_pending = true).await?;
+            self.engine
+                .store
+                .service_update(&service.id, |s| s.push_pending = true)
+                .await?;
         }
         Ok(())
     }
 
     /// The manifest that the tracked tag means at this moment.
     async fn present(&self, service: &Service) -> Option<Digest> {
-        let Ok(Place::Own { repository, reference }) = self.engine.images.place(&service.config.image.identifier)
+        let Ok(Place::Own {
+            repository,
+            reference,
+        }) = self.engine.images.place(&service.config.image.identifier)
         else {
             return None;
         };

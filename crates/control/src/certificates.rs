@@ -3,8 +3,8 @@
 
 use apron_link::proxy::Certificate;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -60,7 +60,10 @@ impl Authority {
         let failed = |error| make_failed("the authority", error);
         let key = KeyPair::from_pem(&read(&key)?).map_err(failed)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(failed)?;
-        Ok(Authority { issuer, certificate_pem })
+        Ok(Authority {
+            issuer,
+            certificate_pem,
+        })
     }
 
     /// The authority's certificate, for clients to trust.
@@ -69,12 +72,18 @@ impl Authority {
     }
 
     /// A new leaf for these DNS names and IP addresses.
-    pub fn leaf(&self, names: &[String], now: OffsetDateTime) -> Result<Certificate, CertificateError> {
+    pub fn leaf(
+        &self,
+        names: &[String],
+        now: OffsetDateTime,
+    ) -> Result<Certificate, CertificateError> {
         let first = names.first().cloned().unwrap_or_default();
         let make = || -> Result<Certificate, rcgen::Error> {
             let mut params = CertificateParams::default();
             params.subject_alt_names = alternative_names(names)?;
-            params.distinguished_name.push(DnType::CommonName, first.clone());
+            params
+                .distinguished_name
+                .push(DnType::CommonName, first.clone());
             params.not_before = now - Duration::hours(BACKDATED_HOURS);
             params.not_after = now + Duration::days(LEAF_DAYS);
             params.use_authority_key_identifier_extension = true;
@@ -103,8 +112,13 @@ fn alternative_names(names: &[String]) -> Result<Vec<SanType>, rcgen::Error> {
 fn make_authority(now: OffsetDateTime) -> Result<(String, String), rcgen::Error> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.distinguished_name.push(DnType::CommonName, format!("Apron local authority {}", now.date()));
-    params.distinguished_name.push(DnType::OrganizationName, "Apron");
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Apron local authority {}", now.date()),
+    );
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Apron");
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = now - Duration::hours(BACKDATED_HOURS);
     params.not_after = now + Duration::days(AUTHORITY_DAYS);
@@ -114,12 +128,17 @@ fn make_authority(now: OffsetDateTime) -> Result<(String, String), rcgen::Error>
 }
 
 fn make_failed(name: &str, error: rcgen::Error) -> CertificateError {
-    CertificateError::Make { name: name.to_owned(), error }
+    CertificateError::Make {
+        name: name.to_owned(),
+        error,
+    }
 }
 
 fn read(path: &Path) -> Result<String, CertificateError> {
-    std::fs::read_to_string(path)
-        .map_err(|error| CertificateError::File { path: path.display().to_string(), error })
+    std::fs::read_to_string(path).map_err(|error| CertificateError::File {
+        path: path.display().to_string(),
+        error,
+    })
 }
 
 /// Writes a file as a whole: a reader sees the old content or the new, never a part.
@@ -127,12 +146,20 @@ fn write_private(path: &Path, content: &[u8], mode: u32) -> Result<(), Certifica
     let temporary: PathBuf = path.with_extension("new");
     let write = || -> io::Result<()> {
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|error| CertificateError::File { path: path.display().to_string(), error })
+    write().map_err(|error| CertificateError::File {
+        path: path.display().to_string(),
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -147,9 +174,20 @@ mod tests {
         let first = Authority::open(dir.path(), now).unwrap();
         let second = Authority::open(dir.path(), now + Duration::days(30)).unwrap();
         assert_eq!(first.certificate_pem(), second.certificate_pem());
-        let mode = std::fs::metadata(dir.path().join("ca.key")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.path().join("ca.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let leaf = second.leaf(&["*.us-east-1.apron.localhost".to_owned(), "127.0.0.1".to_owned()], now).unwrap();
+        let leaf = second
+            .leaf(
+                &[
+                    "*.us-east-1.apron.localhost".to_owned(),
+                    "127.0.0.1".to_owned(),
+                ],
+                now,
+            )
+            .unwrap();
         assert_eq!(leaf.chain_pem.matches("BEGIN CERTIFICATE").count(), 2);
         assert!(!format!("{leaf:?}").contains("PRIVATE"));
     }

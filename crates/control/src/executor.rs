@@ -7,8 +7,8 @@ mod settle;
 mod steps;
 
 use crate::engine::{Engine, Point};
-use apron_domain::{Operation, OperationId, OperationKind, Service, ServiceId, event};
 use apron_domain::operation::{Outcome, Step};
+use apron_domain::{Operation, OperationId, OperationKind, Service, ServiceId, event};
 use apron_store::StoreError;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +47,11 @@ pub struct Executor {
 impl Executor {
     /// An executor that runs nothing yet.
     pub fn new(engine: Arc<Engine>) -> Arc<Executor> {
-        Arc::new(Executor { engine, running: Mutex::default(), finished: tokio::sync::Notify::new() })
+        Arc::new(Executor {
+            engine,
+            running: Mutex::default(),
+            finished: tokio::sync::Notify::new(),
+        })
     }
 
     /// Goes on with every unfinished operation.
@@ -65,20 +69,32 @@ impl Executor {
     pub async fn accept(self: &Arc<Self>, operation: Operation, service: &Service) {
         self.engine.chronicle.introduce(service);
         let now = self.engine.clock.now();
-        self.engine.chronicle.tell(service, &operation, event::began(&operation), now).await;
+        self.engine
+            .chronicle
+            .tell(service, &operation, event::began(&operation), now)
+            .await;
         self.start(operation);
     }
 
     /// Runs an operation; one that runs already is left alone.
     pub fn start(self: &Arc<Self>, operation: Operation) {
         let id = operation.id.clone();
-        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
+        if !self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone())
+        {
             return;
         }
         let executor = self.clone();
         tokio::spawn(async move {
             executor.run(operation).await;
-            executor.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            executor
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
             executor.finished.notify_one();
         });
     }
@@ -111,15 +127,24 @@ impl Executor {
     /// One step and what is written of it.
     async fn turn(&self, operation: &Operation, step: Step) -> Result<Operation, StepError> {
         let engine = &self.engine;
-        engine.checkpoints.reached(operation, Point::BeforeStep).await;
+        engine
+            .checkpoints
+            .reached(operation, Point::BeforeStep)
+            .await;
         let note = format!("{step:?}");
         let (next, service) = if step == Step::Finish {
             let (next, service) = self.finish(operation).await?;
-            engine.checkpoints.reached(operation, Point::AfterStep).await;
+            engine
+                .checkpoints
+                .reached(operation, Point::AfterStep)
+                .await;
             (next, service)
         } else {
             let outcome = steps::perform(engine, operation, step).await?;
-            engine.checkpoints.reached(operation, Point::AfterStep).await;
+            engine
+                .checkpoints
+                .reached(operation, Point::AfterStep)
+                .await;
             let waiting = outcome == Outcome::Waiting;
             let next = operation.advance(outcome, engine.settings.patience, engine.clock.now());
             if waiting && next.stage == operation.stage {
@@ -129,12 +154,19 @@ impl Executor {
             (next, self.service(&operation.service).await?)
         };
         let lines = event::moved(operation, &next, &service);
-        engine.chronicle.tell(&service, &next, lines, engine.clock.now()).await;
+        engine
+            .chronicle
+            .tell(&service, &next, lines, engine.clock.now())
+            .await;
         Ok(next)
     }
 
     async fn service(&self, id: &ServiceId) -> Result<Service, StepError> {
-        self.engine.store.service_get(id).await?.ok_or_else(|| StepError::ServiceMissing(id.clone()))
+        self.engine
+            .store
+            .service_get(id)
+            .await?
+            .ok_or_else(|| StepError::ServiceMissing(id.clone()))
     }
 
     /// Stores the end of an operation and of what it did to its service in one transaction.
@@ -146,7 +178,9 @@ impl Executor {
         let operation = operation.clone();
         let service = engine
             .store
-            .operation_conclude(&done, move |service| *service = operation.conclude(service, now).1)
+            .operation_conclude(&done, move |service| {
+                *service = operation.conclude(service, now).1
+            })
             .await?;
         if done.kind == OperationKind::DeleteService {
             engine.chronicle.forget(&service.id);

@@ -45,8 +45,18 @@ pub struct Fleet {
 
 impl Fleet {
     /// A view of this backend; `chronicle` gets what instances print.
-    pub fn new(compute: Arc<dyn Compute>, chronicle: Arc<Chronicle>, clock: Arc<dyn Clock>) -> Arc<Fleet> {
-        Arc::new(Fleet { compute, chronicle, clock, state: Mutex::default(), changed: Notify::new() })
+    pub fn new(
+        compute: Arc<dyn Compute>,
+        chronicle: Arc<Chronicle>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Fleet> {
+        Arc::new(Fleet {
+            compute,
+            chronicle,
+            clock,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,12 +68,15 @@ impl Fleet {
         let mut events = self.compute.subscribe();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let received = tokio::time::timeout(REFRESH_EVERY, events.recv_many(&mut batch, BATCH_MAX)).await;
+            let received =
+                tokio::time::timeout(REFRESH_EVERY, events.recv_many(&mut batch, BATCH_MAX)).await;
             if received == Ok(0) {
                 tracing::error!("the compute backend ended its events");
                 return;
             }
-            let lives = batch.iter().any(|e| !matches!(e, ComputeEvent::Output { .. }));
+            let lives = batch
+                .iter()
+                .any(|e| !matches!(e, ComputeEvent::Output { .. }));
             self.take_in(std::mem::take(&mut batch)).await;
             if lives || received.is_err() {
                 self.refresh_or_log().await;
@@ -82,8 +95,16 @@ impl Fleet {
         let list = self.compute.list().await?;
         {
             let mut state = self.state();
-            state.statuses = list.into_iter().map(|status| (status.id.clone(), status)).collect();
-            let State { statuses, pulses, tails, expected } = &mut *state;
+            state.statuses = list
+                .into_iter()
+                .map(|status| (status.id.clone(), status))
+                .collect();
+            let State {
+                statuses,
+                pulses,
+                tails,
+                expected,
+            } = &mut *state;
             let is_known = |id: &InstanceId| statuses.contains_key(id) || expected.contains_key(id);
             pulses.retain(|id, _| is_known(id));
             tails.retain(|id, _| is_known(id));
@@ -114,7 +135,12 @@ impl Fleet {
 
     fn owner(&self, id: &InstanceId) -> Option<ServiceId> {
         let state = self.state();
-        state.statuses.get(id).map(|s| &s.service).or_else(|| state.expected.get(id)).cloned()
+        state
+            .statuses
+            .get(id)
+            .map(|s| &s.service)
+            .or_else(|| state.expected.get(id))
+            .cloned()
     }
 
     /// Says that an instance is about to be asked for, so that what it prints first finds its service.
@@ -163,12 +189,20 @@ impl Fleet {
     /// Where instances are reached.
     pub fn addresses(&self) -> BTreeMap<InstanceId, SocketAddr> {
         let state = self.state();
-        state.statuses.values().filter_map(|s| Some((s.id.clone(), s.address?))).collect()
+        state
+            .statuses
+            .values()
+            .filter_map(|s| Some((s.id.clone(), s.address?)))
+            .collect()
     }
 
     /// The last lines an instance printed.
     pub fn tail(&self, id: &InstanceId) -> Vec<String> {
-        self.state().tails.get(id).map(|tail| tail.iter().cloned().collect()).unwrap_or_default()
+        self.state()
+            .tails
+            .get(id)
+            .map(|tail| tail.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// What is known of an instance, for decisions.
@@ -178,9 +212,13 @@ impl Fleet {
             None => Observation::Absent,
             Some(InstanceState::Starting) => Observation::Starting,
             Some(InstanceState::Exited(exit)) => Observation::Ended(describe(exit)),
-            Some(InstanceState::Running { .. }) => {
-                Observation::Running(state.pulses.get(id).map(|(pulse, _)| pulse.clone()).unwrap_or_default())
-            }
+            Some(InstanceState::Running { .. }) => Observation::Running(
+                state
+                    .pulses
+                    .get(id)
+                    .map(|(pulse, _)| pulse.clone())
+                    .unwrap_or_default(),
+            ),
         }
     }
 
@@ -202,12 +240,22 @@ impl Fleet {
 /// How an instance ended, for people.
 pub fn describe(exit: &Exit) -> String {
     match exit {
-        Exit { error: Some(error), .. } => error.clone(),
-        Exit { out_of_memory: true, .. } => {
+        Exit {
+            error: Some(error), ..
+        } => error.clone(),
+        Exit {
+            out_of_memory: true,
+            ..
+        } => {
             "the application was ended by the kernel because it reached its memory limit".to_owned()
         }
-        Exit { code: Some(code), .. } => format!("the application ended with exit code {code}"),
-        Exit { signal: Some(signal), .. } => format!("the application was ended by signal {signal}"),
+        Exit {
+            code: Some(code), ..
+        } => format!("the application ended with exit code {code}"),
+        Exit {
+            signal: Some(signal),
+            ..
+        } => format!("the application was ended by signal {signal}"),
         _ => "the application ended".to_owned(),
     }
 }

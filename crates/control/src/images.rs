@@ -43,7 +43,13 @@ impl Images {
         puller: Puller,
         authorities: Vec<String>,
     ) -> Images {
-        Images { settings, store, content, puller, authorities }
+        Images {
+            settings,
+            store,
+            content,
+            puller,
+            authorities,
+        }
     }
 
     /// Where an identifier points; the text of the error says what is wrong with it.
@@ -51,20 +57,36 @@ impl Images {
         let name = ImageName::parse(identifier)?;
         if is_own_host(&self.settings, &name.host) {
             let reference = name.reference();
-            return Ok(Place::Own { repository: name.repository, reference });
+            return Ok(Place::Own {
+                repository: name.repository,
+                reference,
+            });
         }
         Ok(Place::Other(name))
     }
 
     /// Finds the image, has its content on this machine, keeps it there for this operation, and answers the manifest
     /// that runs on this machine.
-    pub async fn resolve(&self, operation: &OperationId, identifier: &str) -> Result<Digest, Failure> {
-        let place = self.place(identifier).map_err(|e| failure(identifier, &e))?;
+    pub async fn resolve(
+        &self,
+        operation: &OperationId,
+        identifier: &str,
+    ) -> Result<Digest, Failure> {
+        let place = self
+            .place(identifier)
+            .map_err(|e| failure(identifier, &e))?;
         let found = match &place {
-            Place::Own { repository, reference } => self.find(identifier, repository, reference).await?,
+            Place::Own {
+                repository,
+                reference,
+            } => self.find(identifier, repository, reference).await?,
             Place::Other(name) => self.pull(name).await?,
         };
-        let image = self.content.image(found.as_str()).await.map_err(|e| failure(identifier, &e))?;
+        let image = self
+            .content
+            .image(found.as_str())
+            .await
+            .map_err(|e| failure(identifier, &e))?;
         let digest = domain_digest(image.manifest_digest.as_str())?;
         let pinned = self.content.pin(&pin_of(operation), digest.as_str()).await;
         pinned.map_err(|e| failure(identifier, &e))?;
@@ -77,21 +99,35 @@ impl Images {
         repository: &str,
         reference: &Reference,
     ) -> Result<apron_oci::Digest, Failure> {
-        let found = self.content.resolve(repository, reference).await.map_err(|e| failure(identifier, &e))?;
+        let found = self
+            .content
+            .resolve(repository, reference)
+            .await
+            .map_err(|e| failure(identifier, &e))?;
         if let Some(digest) = found {
             return Ok(digest);
         }
-        let known = self.store.repository_get(repository).await.map_err(|e| platform(&e))?;
+        let known = self
+            .store
+            .repository_get(repository)
+            .await
+            .map_err(|e| platform(&e))?;
         let what = match known {
             Some(_) => format!("repository {repository} has no image {reference}"),
             None => format!("repository {repository} does not exist in this registry"),
         };
-        Err(Failure::new(FailureKind::ImagePull, format!("image {identifier} was not found: {what}")))
+        Err(Failure::new(
+            FailureKind::ImagePull,
+            format!("image {identifier} was not found: {what}"),
+        ))
     }
 
     async fn pull(&self, name: &ImageName) -> Result<apron_oci::Digest, Failure> {
         let credentials = self.credentials(&name.host).await?;
-        let pulled = self.puller.pull(&self.content, name, credentials, &self.authorities).await;
+        let pulled = self
+            .puller
+            .pull(&self.content, name, credentials, &self.authorities)
+            .await;
         pulled.map_err(|e| {
             let kind = match &e {
                 PullError::Content(error) => kind_of(error),
@@ -102,14 +138,27 @@ impl Images {
     }
 
     async fn credentials(&self, host: &str) -> Result<Option<Credentials>, Failure> {
-        let sealed = self.store.secret_get(REGISTRY_SECRETS, host).await.map_err(|e| platform(&e))?;
-        let Some(text) = sealed.and_then(|bytes| String::from_utf8(bytes).ok()) else { return Ok(None) };
-        Ok(text.split_once(':').map(|(user, password)| Credentials { username: user.to_owned(), password: password.to_owned() }))
+        let sealed = self
+            .store
+            .secret_get(REGISTRY_SECRETS, host)
+            .await
+            .map_err(|e| platform(&e))?;
+        let Some(text) = sealed.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return Ok(None);
+        };
+        Ok(text.split_once(':').map(|(user, password)| Credentials {
+            username: user.to_owned(),
+            password: password.to_owned(),
+        }))
     }
 
     /// Keeps the content of exactly these images, whatever becomes of their repositories, each by the name of its pin.
     /// Pins whose name begins with one of `untouched` are left as they are.
-    pub async fn retain(&self, images: &BTreeMap<String, Digest>, untouched: &[String]) -> Result<(), OciError> {
+    pub async fn retain(
+        &self,
+        images: &BTreeMap<String, Digest>,
+        untouched: &[String],
+    ) -> Result<(), OciError> {
         let pins = self.content.pins().await?;
         for (name, digest) in images {
             if !pins.iter().any(|(pinned, _)| pinned == name) {
@@ -138,8 +187,14 @@ pub fn pin_of(operation: &OperationId) -> String {
 /// Whether a registry host in an identifier means this platform: its own name, or the name the account's registry
 /// would have in AWS, so that scripts keep working.
 fn is_own_host(settings: &Settings, host: &str) -> bool {
-    let aws = format!("{}.dkr.ecr.{}.amazonaws.com", settings.account, settings.region);
-    let own = format!("{}.dkr.ecr.{}.{}", settings.account, settings.region, settings.domain);
+    let aws = format!(
+        "{}.dkr.ecr.{}.amazonaws.com",
+        settings.account, settings.region
+    );
+    let own = format!(
+        "{}.dkr.ecr.{}.{}",
+        settings.account, settings.region, settings.domain
+    );
     let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
     host == settings.registry_host || host == aws || without_port == own
 }
@@ -149,7 +204,10 @@ fn domain_digest(text: &str) -> Result<Digest, Failure> {
 }
 
 fn platform(error: &apron_store::StoreError) -> Failure {
-    Failure::new(FailureKind::Platform, format!("stored state cannot be read: {error}"))
+    Failure::new(
+        FailureKind::Platform,
+        format!("stored state cannot be read: {error}"),
+    )
 }
 
 fn kind_of(error: &OciError) -> FailureKind {

@@ -52,20 +52,31 @@ impl Site {
         Box::pin(self.route(request))
     }
 
-    async fn route(self, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn route(
+        self,
+        request: Request<hyper::body::Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         if request.uri().path() == "/v2" || request.uri().path().starts_with("/v2/") {
             return self.registry.oneshot(request.map(Body::new)).await;
         }
-        Ok(self.endpoint.handle(request.map(Body::new)).await.map(Body::new))
+        Ok(self
+            .endpoint
+            .handle(request.map(Body::new))
+            .await
+            .map(Body::new))
     }
 }
 
 /// The TLS configuration that answers with the newest certificate of the receiver.
 pub fn tls(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect();
     let chain = chain.map_err(io::Error::other)?;
-    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(io::Error::other)?;
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    let key =
+        PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(io::Error::other)?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
     let mut config = config.map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -74,8 +85,14 @@ pub fn tls(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
 /// Binds an address; the error names it and says how to find who has it.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        let hint = format!("see who uses it with `ss -ltnp 'sport = :{}'`", address.port());
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; {hint}"))
+        let hint = format!(
+            "see who uses it with `ss -ltnp 'sport = :{}'`",
+            address.port()
+        );
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {address}: {error}; {hint}"),
+        )
     })
 }
 
@@ -83,7 +100,9 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, site: Site) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -108,7 +127,17 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, site: Site) -> io::R
     let stream = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??;
     let service = hyper::service::service_fn(move |request| site.clone().answer(request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_concurrent_streams(128);
-    builder.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .max_concurrent_streams(128);
+    builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(io::Error::other)
 }

@@ -5,7 +5,8 @@ use crate::engine::Engine;
 use crate::executor::Executor;
 use apron_domain::operation::NewOperation;
 use apron_domain::{
-    Digest, InstanceId, Operation, OperationId, OperationKind, Service, ServiceConfig, ServiceId, Trigger,
+    Digest, InstanceId, Operation, OperationId, OperationKind, Service, ServiceConfig, ServiceId,
+    Trigger,
 };
 use apron_store::StoreError;
 use std::sync::Arc;
@@ -36,23 +37,41 @@ impl Operations {
     }
 
     fn new_operation(&self, plan: Plan) -> NewOperation {
-        let count = if plan.kind.deploys() { plan.config.scaling.min_size.max(1) } else { 0 };
+        let count = if plan.kind.deploys() {
+            plan.config.scaling.min_size.max(1)
+        } else {
+            0
+        };
         NewOperation {
             id: OperationId::from_random(random(self.engine.chance.as_ref())),
             kind: plan.kind,
             trigger: plan.trigger,
             config: plan.config,
             image: plan.image,
-            candidates: (0..count).map(|_| InstanceId::from_random(random(self.engine.chance.as_ref()))).collect(),
+            candidates: (0..count)
+                .map(|_| InstanceId::from_random(random(self.engine.chance.as_ref())))
+                .collect(),
         }
     }
 
     /// Stores a new service with its first operation and starts it. [`StoreError::Conflict`] when the name is taken.
-    pub async fn create(&self, service: Service, config: ServiceConfig) -> Result<(Operation, Service), StoreError> {
-        let plan = Plan { kind: OperationKind::CreateService, trigger: Trigger::User, config, image: None };
+    pub async fn create(
+        &self,
+        service: Service,
+        config: ServiceConfig,
+    ) -> Result<(Operation, Service), StoreError> {
+        let plan = Plan {
+            kind: OperationKind::CreateService,
+            trigger: Trigger::User,
+            config,
+            image: None,
+        };
         let new = self.new_operation(plan);
         let (operation, service) = Operation::begin(new, &service, self.engine.clock.now());
-        self.engine.store.service_create(&service, &operation).await?;
+        self.engine
+            .store
+            .service_create(&service, &operation)
+            .await?;
         self.executor.accept(operation.clone(), &service).await;
         Ok((operation, service))
     }

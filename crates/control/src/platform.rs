@@ -66,7 +66,10 @@ impl Platform {
     pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
         let engine = Arc::new(assemble(parts));
         if engine.store.fact_get(INSTALLED_AT).await?.is_none() {
-            engine.store.fact_put(INSTALLED_AT, &engine.clock.now().0.to_string()).await?;
+            engine
+                .store
+                .fact_put(INSTALLED_AT, &engine.clock.now().0.to_string())
+                .await?;
         }
         for service in engine.store.services_live().await? {
             engine.chronicle.introduce(&service);
@@ -82,7 +85,11 @@ impl Platform {
         let tidy = Arc::new(Notify::new());
         tokio::spawn(housekeeping::run(engine.clone(), tidy.clone()));
         tokio::spawn(after_operations(executor, auto_deploy.clone(), tidy));
-        Ok(Arc::new(Platform { engine, operations, auto_deploy }))
+        Ok(Arc::new(Platform {
+            engine,
+            operations,
+            auto_deploy,
+        }))
     }
 
     /// The App Runner API of this platform.
@@ -106,11 +113,25 @@ impl Platform {
 fn assemble(parts: Parts) -> Engine {
     let settings = Arc::new(parts.settings);
     let chronicle = Chronicle::new(parts.logs);
-    let fleet = Fleet::new(parts.compute.clone(), chronicle.clone(), parts.clock.clone());
-    let routes =
-        Routes::new(settings.clone(), parts.store.clone(), fleet.clone(), parts.dataplane, parts.certificates);
-    let images =
-        Images::new(settings.clone(), parts.store.clone(), parts.content, parts.puller, parts.authorities);
+    let fleet = Fleet::new(
+        parts.compute.clone(),
+        chronicle.clone(),
+        parts.clock.clone(),
+    );
+    let routes = Routes::new(
+        settings.clone(),
+        parts.store.clone(),
+        fleet.clone(),
+        parts.dataplane,
+        parts.certificates,
+    );
+    let images = Images::new(
+        settings.clone(),
+        parts.store.clone(),
+        parts.content,
+        parts.puller,
+        parts.authorities,
+    );
     Engine {
         settings,
         store: parts.store,
@@ -141,7 +162,11 @@ async fn publish(engine: Arc<Engine>) {
 }
 
 /// What is to be done when an operation has ended.
-async fn after_operations(executor: Arc<Executor>, auto_deploy: Arc<AutoDeploy>, tidy: Arc<Notify>) {
+async fn after_operations(
+    executor: Arc<Executor>,
+    auto_deploy: Arc<AutoDeploy>,
+    tidy: Arc<Notify>,
+) {
     loop {
         executor.finished().await;
         if let Err(error) = auto_deploy.catch_up().await {

@@ -8,7 +8,8 @@ use crate::executor::StepError;
 use crate::prober;
 use apron_domain::steady::{Observation, Repair, Setback, repairs};
 use apron_domain::{
-    Instance, InstanceId, InstanceRole, Operation, OperationKind, Service, ServiceId, ServiceStatus, Stage,
+    Instance, InstanceId, InstanceRole, Operation, OperationKind, Service, ServiceId,
+    ServiceStatus, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,7 +47,10 @@ struct View {
 impl Steady {
     /// A reconciler of what this engine runs.
     pub fn new(engine: Arc<Engine>) -> Arc<Steady> {
-        Arc::new(Steady { engine, memory: Mutex::default() })
+        Arc::new(Steady {
+            engine,
+            memory: Mutex::default(),
+        })
     }
 
     /// Looks for ever.
@@ -89,7 +93,10 @@ impl Steady {
         Ok(View {
             services: store.services_live().await?,
             instances: store.instances().await?,
-            operations: operations.into_iter().map(|o| (o.service.clone(), o)).collect(),
+            operations: operations
+                .into_iter()
+                .map(|o| (o.service.clone(), o))
+                .collect(),
         })
     }
 
@@ -97,7 +104,11 @@ impl Steady {
     fn clear_leftovers(self: &Arc<Self>, view: &View, observed: &BTreeSet<InstanceId>) {
         let stored: BTreeSet<&InstanceId> = view.instances.iter().map(|i| &i.id).collect();
         let unknown = observed.iter().filter(|id| !stored.contains(id)).cloned();
-        let abandoned = view.instances.iter().filter(|i| is_abandoned(i, view)).map(|i| i.id.clone());
+        let abandoned = view
+            .instances
+            .iter()
+            .filter(|i| is_abandoned(i, view))
+            .map(|i| i.id.clone());
         for id in unknown.chain(abandoned).collect::<Vec<_>>() {
             self.put_away_later(id);
         }
@@ -126,8 +137,14 @@ impl Steady {
     }
 
     /// Looks at one service; `true` when a new instance is being waited for.
-    async fn look_at(self: &Arc<Self>, service: &Service, instances: &[Instance]) -> Result<bool, StepError> {
-        let Some(deployed) = &service.deployed else { return Ok(false) };
+    async fn look_at(
+        self: &Arc<Self>,
+        service: &Service,
+        instances: &[Instance],
+    ) -> Result<bool, StepError> {
+        let Some(deployed) = &service.deployed else {
+            return Ok(false);
+        };
         let own: Vec<(Instance, Observation)> = instances
             .iter()
             .filter(|i| i.service == service.id && i.role == InstanceRole::Active)
@@ -137,10 +154,17 @@ impl Steady {
             self.probe_if_due(instance, observation, service);
         }
         let now = self.engine.clock.now();
-        let setback = self.memory().setbacks.get(&service.id).copied().unwrap_or_default();
+        let setback = self
+            .memory()
+            .setbacks
+            .get(&service.id)
+            .copied()
+            .unwrap_or_default();
         let wanted = deployed.config.scaling.min_size;
         let repairs = repairs(wanted, &deployed.config.health, &own, setback, now);
-        let waiting = own.iter().any(|(i, _)| !i.ready && now.since(i.created_at) < OFTEN_FOR_MS);
+        let waiting = own
+            .iter()
+            .any(|(i, _)| !i.ready && now.since(i.created_at) < OFTEN_FOR_MS);
         let waiting = waiting || !repairs.is_empty();
         if !repairs.is_empty() {
             self.make(service, repairs).await?;
@@ -148,8 +172,15 @@ impl Steady {
         Ok(waiting)
     }
 
-    fn probe_if_due(self: &Arc<Self>, instance: &Instance, observation: &Observation, service: &Service) {
-        let (Observation::Running(_), Some(deployed)) = (observation, &service.deployed) else { return };
+    fn probe_if_due(
+        self: &Arc<Self>,
+        instance: &Instance,
+        observation: &Observation,
+        service: &Service,
+    ) {
+        let (Observation::Running(_), Some(deployed)) = (observation, &service.deployed) else {
+            return;
+        };
         let check = deployed.config.health.clone();
         let now = self.engine.clock.now();
         let young = !instance.ready && now.since(instance.created_at) < OFTEN_FOR_MS;
@@ -158,7 +189,11 @@ impl Steady {
             (false, true) => 0,
             (false, false) => 500,
         };
-        let due = self.engine.fleet.last_beat(&instance.id).is_none_or(|at| now.since(at) >= interval_ms);
+        let due = self
+            .engine
+            .fleet
+            .last_beat(&instance.id)
+            .is_none_or(|at| now.since(at) >= interval_ms);
         if !due || !self.take_in_hand(&instance.id) {
             return;
         }
@@ -174,10 +209,16 @@ impl Steady {
     }
 
     /// Makes the corrections, under the service's lock and only if the service is still to be kept running.
-    async fn make(self: &Arc<Self>, service: &Service, repairs: Vec<Repair>) -> Result<(), StepError> {
+    async fn make(
+        self: &Arc<Self>,
+        service: &Service,
+        repairs: Vec<Repair>,
+    ) -> Result<(), StepError> {
         let engine = &self.engine;
         let _order = engine.locks.hold(&service.id).await;
-        let Some(current) = engine.store.service_get(&service.id).await? else { return Ok(()) };
+        let Some(current) = engine.store.service_get(&service.id).await? else {
+            return Ok(());
+        };
         let unfinished = engine.store.operations_unfinished().await?;
         let operation = unfinished.iter().find(|o| o.service == service.id);
         if !is_kept_running(&current, operation) || current.deployed != service.deployed {
@@ -194,11 +235,20 @@ impl Steady {
         Ok(())
     }
 
-    async fn make_one(self: &Arc<Self>, service: &Service, repair: Repair) -> Result<(), StepError> {
+    async fn make_one(
+        self: &Arc<Self>,
+        service: &Service,
+        repair: Repair,
+    ) -> Result<(), StepError> {
         let engine = &self.engine;
         match repair {
             Repair::Admit(id) => {
-                let stored = engine.store.instances_of(&service.id).await?.into_iter().find(|i| i.id == id);
+                let stored = engine
+                    .store
+                    .instances_of(&service.id)
+                    .await?
+                    .into_iter()
+                    .find(|i| i.id == id);
                 if let Some(mut instance) = stored {
                     instance.ready = true;
                     engine.store.instance_save(&instance).await?;
@@ -211,7 +261,12 @@ impl Steady {
         Ok(())
     }
 
-    async fn replace(self: &Arc<Self>, service: &Service, id: &InstanceId, why: &str) -> Result<(), StepError> {
+    async fn replace(
+        self: &Arc<Self>,
+        service: &Service,
+        id: &InstanceId,
+        why: &str,
+    ) -> Result<(), StepError> {
         let engine = &self.engine;
         let now = engine.clock.now();
         {
@@ -219,7 +274,12 @@ impl Steady {
             let setback = memory.setbacks.entry(service.id.clone()).or_default();
             *setback = setback.struck(now);
         }
-        let stored = engine.store.instances_of(&service.id).await?.into_iter().find(|i| i.id == *id);
+        let stored = engine
+            .store
+            .instances_of(&service.id)
+            .await?
+            .into_iter()
+            .find(|i| i.id == *id);
         if let Some(mut instance) = stored {
             instance.role = InstanceRole::Retiring;
             instance.ready = false;
@@ -236,7 +296,9 @@ impl Steady {
     }
 
     async fn start_new(self: &Arc<Self>, service: &Service, count: u32) -> Result<(), StepError> {
-        let Some(deployed) = &service.deployed else { return Ok(()) };
+        let Some(deployed) = &service.deployed else {
+            return Ok(());
+        };
         let now = self.engine.clock.now();
         let rows: Vec<Instance> = (0..count)
             .map(|_| Instance {
@@ -257,7 +319,9 @@ impl Steady {
     }
 
     fn create_later(self: &Arc<Self>, service: &Service, id: InstanceId) {
-        let Some(deployed) = service.deployed.clone() else { return };
+        let Some(deployed) = service.deployed.clone() else {
+            return;
+        };
         if !self.take_in_hand(&id) {
             return;
         }
@@ -265,8 +329,13 @@ impl Steady {
         tokio::spawn(async move {
             let engine = &steady.engine;
             engine.fleet.expect(&id, &service.id);
-            let spec =
-                engine.instance_spec(&service, &id, deployed.revision, &deployed.config, &deployed.image);
+            let spec = engine.instance_spec(
+                &service,
+                &id,
+                deployed.revision,
+                &deployed.config,
+                &deployed.image,
+            );
             let mut made = engine.compute.prepare(&spec.image).await;
             if made.is_ok() {
                 made = engine.compute.create(&spec).await;
@@ -274,7 +343,14 @@ impl Steady {
             if let Err(error) = made {
                 tracing::error!(service = %service.name, instance = %id, %error, "instance could not be started");
                 let now = engine.clock.now();
-                engine.chronicle.note(&service, &format!("Instance {id} could not be started: {error}"), now).await;
+                engine
+                    .chronicle
+                    .note(
+                        &service,
+                        &format!("Instance {id} could not be started: {error}"),
+                        now,
+                    )
+                    .await;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             if let Err(error) = engine.fleet.refresh().await {
@@ -288,7 +364,8 @@ impl Steady {
 /// Whether the reconciler keeps this service's deployed revision running. While a service is being paused or deleted
 /// it does not; while one is being created or resumed only once the traffic has been switched.
 fn is_kept_running(service: &Service, operation: Option<&Operation>) -> bool {
-    let switched = |o: &Operation| matches!(o.stage, Stage::Drain | Stage::Retire) && o.failure.is_none();
+    let switched =
+        |o: &Operation| matches!(o.stage, Stage::Drain | Stage::Retire) && o.failure.is_none();
     match (service.status, operation.map(|o| (o.kind, o))) {
         (ServiceStatus::Running, None) => true,
         (_, None) => false,
@@ -307,7 +384,9 @@ fn is_abandoned(instance: &Instance, view: &View) -> bool {
         (InstanceRole::Active, _, _) => false,
         (InstanceRole::Candidate, Some(o), _) => !o.candidates.contains(&instance.id),
         // An operation retires only after its switch; before that these are the reconciler's own replacements.
-        (InstanceRole::Retiring, Some(o), _) => !matches!(o.stage, Stage::Drain | Stage::Retire | Stage::Route),
+        (InstanceRole::Retiring, Some(o), _) => {
+            !matches!(o.stage, Stage::Drain | Stage::Retire | Stage::Route)
+        }
         (_, None, Some(_)) => true,
     }
 }

@@ -21,7 +21,10 @@ pub fn now() -> OffsetDateTime {
 }
 
 /// The services' certificate for these names, renewed while the platform runs.
-pub fn keep_services(authority: Authority, names: Vec<String>) -> Result<watch::Receiver<Vec<Certificate>>> {
+pub fn keep_services(
+    authority: Authority,
+    names: Vec<String>,
+) -> Result<watch::Receiver<Vec<Certificate>>> {
     let first = authority.leaf(&names, now())?;
     let (sender, receiver) = watch::channel(vec![first]);
     tokio::spawn(async move {
@@ -31,7 +34,9 @@ pub fn keep_services(authority: Authority, names: Vec<String>) -> Result<watch::
                 Ok(leaf) => {
                     sender.send_replace(vec![leaf]);
                 }
-                Err(error) => tracing::error!(%error, "the services' certificate could not be renewed"),
+                Err(error) => {
+                    tracing::error!(%error, "the services' certificate could not be renewed")
+                }
             }
         }
     });
@@ -39,9 +44,13 @@ pub fn keep_services(authority: Authority, names: Vec<String>) -> Result<watch::
 }
 
 /// The API's TLS configuration for these names, renewed while the platform runs.
-pub fn keep_api(authority: Authority, names: Vec<String>) -> Result<watch::Receiver<Arc<ServerConfig>>> {
+pub fn keep_api(
+    authority: Authority,
+    names: Vec<String>,
+) -> Result<watch::Receiver<Arc<ServerConfig>>> {
     let make = move || -> Result<Arc<ServerConfig>> {
-        listener::tls(&authority.leaf(&names, now())?).context("the API's certificate cannot be used")
+        listener::tls(&authority.leaf(&names, now())?)
+            .context("the API's certificate cannot be used")
     };
     let (sender, receiver) = watch::channel(make()?);
     tokio::spawn(async move {
@@ -51,7 +60,9 @@ pub fn keep_api(authority: Authority, names: Vec<String>) -> Result<watch::Recei
                 Ok(config) => {
                     sender.send_replace(config);
                 }
-                Err(error) => tracing::error!("the API's certificate could not be renewed: {error:#}"),
+                Err(error) => {
+                    tracing::error!("the API's certificate could not be renewed: {error:#}")
+                }
             }
         }
     });

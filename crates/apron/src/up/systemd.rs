@@ -13,7 +13,8 @@ const UNIT: &str = include_str!("../../../../deploy/apron.service");
 
 /// Whether systemd is to run this installation: it is the machine's init, and the directories are the usual ones.
 pub fn is_in_charge(paths: &Paths) -> bool {
-    let usual = paths.data() == Path::new("/var/lib/apron") && paths.run() == Path::new("/run/apron");
+    let usual =
+        paths.data() == Path::new("/var/lib/apron") && paths.run() == Path::new("/run/apron");
     usual && Path::new("/run/systemd/system").exists()
 }
 
@@ -39,9 +40,16 @@ pub fn stop() -> Result<()> {
 }
 
 fn systemctl(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("systemctl").args(arguments).output().context("cannot run systemctl")?;
+    let output = Command::new("systemctl")
+        .args(arguments)
+        .output()
+        .context("cannot run systemctl")?;
     if !output.status.success() {
-        bail!("systemctl {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "systemctl {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

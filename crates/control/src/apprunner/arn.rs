@@ -7,18 +7,37 @@ use apron_domain::{Service, ServiceId, ServiceStatus};
 impl AppRunner {
     /// The service an ARN names, deleted ones included while they are remembered.
     pub(super) async fn service_by_arn(&self, arn: &str) -> Result<Service, ApiError> {
-        let missing = || not_found(format!("Service with the provided ARN was not found: {arn}."));
+        let missing = || {
+            not_found(format!(
+                "Service with the provided ARN was not found: {arn}."
+            ))
+        };
         let id = self.service_id(arn).ok_or_else(missing)?;
-        let service = self.engine.store.service_get(&id).await.map_err(store_failed)?.ok_or_else(missing)?;
-        let own = self.engine.settings.service_arn(&service.name, service.id.as_str());
-        if own == arn { Ok(service) } else { Err(missing()) }
+        let service = self
+            .engine
+            .store
+            .service_get(&id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(missing)?;
+        let own = self
+            .engine
+            .settings
+            .service_arn(&service.name, service.id.as_str());
+        if own == arn {
+            Ok(service)
+        } else {
+            Err(missing())
+        }
     }
 
     /// The same for calls that change the service: a deleted one is not found.
     pub(super) async fn service_to_change(&self, arn: &str) -> Result<Service, ApiError> {
         let service = self.service_by_arn(arn).await?;
         if service.status == ServiceStatus::Deleted {
-            return Err(not_found(format!("Service with the provided ARN was deleted: {arn}.")));
+            return Err(not_found(format!(
+                "Service with the provided ARN was deleted: {arn}."
+            )));
         }
         Ok(service)
     }
@@ -26,13 +45,16 @@ impl AppRunner {
     fn service_id(&self, arn: &str) -> Option<ServiceId> {
         let arn: Arn = arn.parse().ok()?;
         let mut parts = arn.resource.splitn(3, '/');
-        let (Some("service"), Some(_), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some("service"), Some(_), Some(id)) = (parts.next(), parts.next(), parts.next())
+        else {
             return None;
         };
         ServiceId::parse(id).ok()
     }
 
     pub(super) fn arn_of(&self, service: &Service) -> String {
-        self.engine.settings.service_arn(&service.name, service.id.as_str())
+        self.engine
+            .settings
+            .service_arn(&service.name, service.id.as_str())
     }
 }

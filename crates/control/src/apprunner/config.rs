@@ -8,7 +8,9 @@ use super::invalid;
 use crate::settings::Settings;
 use apron_aws::ApiError;
 use apron_domain::ServiceConfig;
-use apron_domain::service::{HealthCheck, HealthProtocol, ImageSource, InstanceSize, RepositoryType, Scaling};
+use apron_domain::service::{
+    HealthCheck, HealthProtocol, ImageSource, InstanceSize, RepositoryType, Scaling,
+};
 use apron_oci::ImageName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -130,12 +132,17 @@ impl Configuration {
         };
         let automatic = source.and_then(|s| s.auto_deployments_enabled);
         let mut config = self.apply(base, settings)?;
-        config.auto_deployments = automatic.unwrap_or(config.image.repository_type == RepositoryType::Ecr);
+        config.auto_deployments =
+            automatic.unwrap_or(config.image.repository_type == RepositoryType::Ecr);
         Ok(config)
     }
 
     /// The configuration of a service after an update.
-    pub fn apply(self, mut config: ServiceConfig, settings: &Settings) -> Result<ServiceConfig, ApiError> {
+    pub fn apply(
+        self,
+        mut config: ServiceConfig,
+        settings: &Settings,
+    ) -> Result<ServiceConfig, ApiError> {
         self.refuse_what_has_no_engine()?;
         if let Some(source) = self.source_configuration {
             source.apply(&mut config)?;
@@ -157,11 +164,15 @@ impl Configuration {
         let network = self.network_configuration.as_ref();
         let egress = network.and_then(|n| n.egress_configuration.as_ref());
         let uses = |condition: bool, what: &str| match condition {
-            true => Err(invalid(format!("{what} is not available in this installation of Apron."))),
+            true => Err(invalid(format!(
+                "{what} is not available in this installation of Apron."
+            ))),
             false => Ok(()),
         };
         uses(
-            egress.is_some_and(|e| e.egress_type.as_deref() == Some("VPC") || e.vpc_connector_arn.is_some()),
+            egress.is_some_and(|e| {
+                e.egress_type.as_deref() == Some("VPC") || e.vpc_connector_arn.is_some()
+            }),
             "NetworkConfiguration.EgressConfiguration with a VPC connector",
         )?;
         let ingress = network.and_then(|n| n.ingress_configuration.as_ref());
@@ -174,10 +185,15 @@ impl Configuration {
             "NetworkConfiguration.IpAddressType=DUAL_STACK",
         )?;
         uses(
-            self.observability_configuration.as_ref().is_some_and(|o| o.observability_enabled),
+            self.observability_configuration
+                .as_ref()
+                .is_some_and(|o| o.observability_enabled),
             "ObservabilityConfiguration with tracing",
         )?;
-        uses(self.encryption_configuration.is_some(), "EncryptionConfiguration with a customer managed key")?;
+        uses(
+            self.encryption_configuration.is_some(),
+            "EncryptionConfiguration with a customer managed key",
+        )?;
         let instance = self.instance_configuration.as_ref();
         uses(
             instance.is_some_and(|i| i.instance_role_arn.is_some()),
@@ -189,8 +205,12 @@ impl Configuration {
 /// The error for a source without an image.
 fn no_image(source: Option<&SourceConfiguration>) -> ApiError {
     match source.is_some_and(|s| s.code_repository.is_some()) {
-        true => invalid("SourceConfiguration.CodeRepository is not available in this installation of Apron."),
-        false => invalid("Exactly one of SourceConfiguration.CodeRepository and ImageRepository must be specified."),
+        true => invalid(
+            "SourceConfiguration.CodeRepository is not available in this installation of Apron.",
+        ),
+        false => invalid(
+            "Exactly one of SourceConfiguration.CodeRepository and ImageRepository must be specified.",
+        ),
     }
 }
 
@@ -243,7 +263,9 @@ impl ImageRepository {
         };
         if let Some(configuration) = self.image_configuration {
             if !configuration.runtime_environment_secrets.is_empty() {
-                return Err(invalid("RuntimeEnvironmentSecrets is not available in this installation of Apron."));
+                return Err(invalid(
+                    "RuntimeEnvironmentSecrets is not available in this installation of Apron.",
+                ));
             }
             image.port = port(configuration.port.as_deref())?;
             image.environment = environment(configuration.runtime_environment_variables)?;
@@ -271,7 +293,9 @@ fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, S
             )));
         }
         if name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(invalid(format!("RuntimeEnvironmentVariables contains an invalid name or value: {name}.")));
+            return Err(invalid(format!(
+                "RuntimeEnvironmentVariables contains an invalid name or value: {name}."
+            )));
         }
     }
     Ok(variables)
@@ -288,12 +312,17 @@ impl InstanceConfiguration {
             None => Some(size.memory_mb),
         };
         if let (Some(cpu_units), Some(memory_mb)) = (cpu_units, memory_mb) {
-            let size = InstanceSize { cpu_units, memory_mb };
+            let size = InstanceSize {
+                cpu_units,
+                memory_mb,
+            };
             if size.is_offered() {
                 return Ok(size);
             }
         }
-        let text = |given: &Option<String>, present: u32| given.clone().unwrap_or_else(|| present.to_string());
+        let text = |given: &Option<String>, present: u32| {
+            given.clone().unwrap_or_else(|| present.to_string())
+        };
         Err(invalid(format!(
             "Invalid combination of Cpu '{}' and Memory '{}' in InstanceConfiguration. Supported values (vCPU: GB): \
              0.25: 0.5, 1; 0.5: 1; 1: 2, 3, 4; 2: 4, 6; 4: 8, 10, 12.",
@@ -330,7 +359,9 @@ impl HealthCheckConfiguration {
             interval: self.interval.unwrap_or(check.interval),
             timeout: self.timeout.unwrap_or(check.timeout),
             healthy_threshold: self.healthy_threshold.unwrap_or(check.healthy_threshold),
-            unhealthy_threshold: self.unhealthy_threshold.unwrap_or(check.unhealthy_threshold),
+            unhealthy_threshold: self
+                .unhealthy_threshold
+                .unwrap_or(check.unhealthy_threshold),
         })
     }
 }
@@ -351,11 +382,15 @@ pub fn default_scaling(settings: &Settings) -> Scaling {
 pub fn scaling(arn: &str, settings: &Settings) -> Result<Scaling, ApiError> {
     let default = default_scaling(settings);
     let by_revision = default.arn.rsplit_once('/').map(|(rest, _)| rest);
-    let by_name = by_revision.and_then(|rest| rest.rsplit_once('/')).map(|(rest, _)| rest);
+    let by_name = by_revision
+        .and_then(|rest| rest.rsplit_once('/'))
+        .map(|(rest, _)| rest);
     if arn == default.arn || Some(arn) == by_revision || Some(arn) == by_name {
         return Ok(default);
     }
-    Err(invalid(format!("The auto scaling configuration ARN you specified isn't valid. ARN: '{arn}'")))
+    Err(invalid(format!(
+        "The auto scaling configuration ARN you specified isn't valid. ARN: '{arn}'"
+    )))
 }
 
 #[cfg(test)]

@@ -26,7 +26,10 @@ mod tests {
 
     #[test]
     fn tokens_come_back_and_others_are_refused() {
-        assert_eq!(place(&token(Millis(5), "abc")).unwrap(), (Millis(5), "abc".to_owned()));
+        assert_eq!(
+            place(&token(Millis(5), "abc")).unwrap(),
+            (Millis(5), "abc".to_owned())
+        );
         for bad in ["", "*", "YWJj", "eC95"] {
             assert_eq!(place(bad).unwrap_err().code, "InvalidRequestException");
         }

@@ -29,13 +29,19 @@ impl AppRunner {
         let store = &self.engine.store;
         let born = store.fact_get(INSTALLED_AT).await.map_err(store_failed)?;
         let born = born.and_then(|text| text.parse().ok()).unwrap_or_default();
-        Ok((Millis(born), store.services_count().await.map_err(store_failed)? > 0))
+        Ok((
+            Millis(born),
+            store.services_count().await.map_err(store_failed)? > 0,
+        ))
     }
 
     pub(super) async fn scaling_describe(&self, input: DescribeScaling) -> Result<Value, ApiError> {
         let arn = input.auto_scaling_configuration_arn;
-        let found = scaling(&arn, &self.engine.settings)
-            .map_err(|_| not_found(format!("Auto scaling configuration with the provided ARN was not found: {arn}.")))?;
+        let found = scaling(&arn, &self.engine.settings).map_err(|_| {
+            not_found(format!(
+                "Auto scaling configuration with the provided ARN was not found: {arn}."
+            ))
+        })?;
         let (created_at, in_use) = self.default_scaling_state().await?;
         Ok(json!({ "AutoScalingConfiguration": {
             "AutoScalingConfigurationArn": found.arn,
@@ -58,7 +64,9 @@ impl AppRunner {
         }
         let built_in = default_scaling(&self.engine.settings);
         let (created_at, in_use) = self.default_scaling_state().await?;
-        let wanted = input.auto_scaling_configuration_name.is_none_or(|name| name == built_in.name);
+        let wanted = input
+            .auto_scaling_configuration_name
+            .is_none_or(|name| name == built_in.name);
         let all = wanted.then(|| {
             json!({
                 "AutoScalingConfigurationArn": built_in.arn,

@@ -22,15 +22,26 @@ pub struct CreateService {
 }
 
 impl AppRunner {
-    pub(super) async fn service_create(&self, input: CreateService) -> Result<ServiceAnswer, ApiError> {
+    pub(super) async fn service_create(
+        &self,
+        input: CreateService,
+    ) -> Result<ServiceAnswer, ApiError> {
         let settings = &self.engine.settings;
         let config = input.configuration.create(settings)?;
         let tags = checked(input.tags, Default::default())?;
-        let count = self.engine.store.services_count().await.map_err(store_failed)?;
+        let count = self
+            .engine
+            .store
+            .services_count()
+            .await
+            .map_err(store_failed)?;
         if count >= settings.services_max {
             return Err(ApiError::client(
                 "ServiceQuotaExceededException",
-                format!("The limit of {} services is reached. Delete a service first.", settings.services_max),
+                format!(
+                    "The limit of {} services is reached. Delete a service first.",
+                    settings.services_max
+                ),
             ));
         }
         let chance = self.engine.chance.as_ref();
@@ -52,9 +63,9 @@ impl AppRunner {
         let name = service.name.clone();
         match self.operations.create(service, config).await {
             Ok((operation, service)) => Ok(self.answer(&service, Some(&operation))),
-            Err(StoreError::Conflict { .. }) => {
-                Err(invalid(format!("Service with the provided name already exists: {name}.")))
-            }
+            Err(StoreError::Conflict { .. }) => Err(invalid(format!(
+                "Service with the provided name already exists: {name}."
+            ))),
             Err(error) => Err(store_failed(error)),
         }
     }

@@ -22,11 +22,19 @@ pub struct DeploymentAnswer {
 
 /// A plan that deploys or ends what the service has.
 fn plan(kind: OperationKind, service: &Service, image: Option<Digest>) -> Plan {
-    Plan { kind, trigger: Trigger::User, config: service.config.clone(), image }
+    Plan {
+        kind,
+        trigger: Trigger::User,
+        config: service.config.clone(),
+        image,
+    }
 }
 
 impl AppRunner {
-    pub(super) async fn deployment_start(&self, input: ByArn) -> Result<DeploymentAnswer, ApiError> {
+    pub(super) async fn deployment_start(
+        &self,
+        input: ByArn,
+    ) -> Result<DeploymentAnswer, ApiError> {
         let service = self.service_to_change(&input.service_arn).await?;
         let begun = self.operations.begin(&service.id, |service| match service.status {
             ServiceStatus::Running => Ok(plan(OperationKind::StartDeployment, service, None)),
@@ -35,7 +43,9 @@ impl AppRunner {
             )),
         });
         let (operation, _) = begun.await.map_err(store_failed)??;
-        Ok(DeploymentAnswer { operation_id: operation.id.to_string() })
+        Ok(DeploymentAnswer {
+            operation_id: operation.id.to_string(),
+        })
     }
 
     pub(super) async fn service_pause(&self, input: ByArn) -> Result<ServiceAnswer, ApiError> {
@@ -43,10 +53,12 @@ impl AppRunner {
         if service.status == ServiceStatus::Paused {
             return Ok(self.answer(&service, None));
         }
-        let begun = self.operations.begin(&service.id, |service| match service.status {
-            ServiceStatus::Running => Ok(plan(OperationKind::PauseService, service, None)),
-            _ => Err(wrong_state(service)),
-        });
+        let begun = self
+            .operations
+            .begin(&service.id, |service| match service.status {
+                ServiceStatus::Running => Ok(plan(OperationKind::PauseService, service, None)),
+                _ => Err(wrong_state(service)),
+            });
         let (operation, service) = begun.await.map_err(store_failed)??;
         Ok(self.answer(&service, Some(&operation)))
     }
@@ -56,11 +68,15 @@ impl AppRunner {
         if service.status == ServiceStatus::Running {
             return Ok(self.answer(&service, None));
         }
-        let begun = self.operations.begin(&service.id, |service| match (service.status, &service.deployed) {
-            (ServiceStatus::Paused, Some(deployed)) => {
-                Ok(plan(OperationKind::ResumeService, service, Some(deployed.image.clone())))
+        let begun = self.operations.begin(&service.id, |service| {
+            match (service.status, &service.deployed) {
+                (ServiceStatus::Paused, Some(deployed)) => Ok(plan(
+                    OperationKind::ResumeService,
+                    service,
+                    Some(deployed.image.clone()),
+                )),
+                _ => Err(wrong_state(service)),
             }
-            _ => Err(wrong_state(service)),
         });
         let (operation, service) = begun.await.map_err(store_failed)??;
         Ok(self.answer(&service, Some(&operation)))
@@ -68,10 +84,12 @@ impl AppRunner {
 
     pub(super) async fn service_delete(&self, input: ByArn) -> Result<ServiceAnswer, ApiError> {
         let service = self.service_to_change(&input.service_arn).await?;
-        let begun = self.operations.begin(&service.id, |service| match service.status {
-            ServiceStatus::OperationInProgress => Err(wrong_state(service)),
-            _ => Ok(plan(OperationKind::DeleteService, service, None)),
-        });
+        let begun = self
+            .operations
+            .begin(&service.id, |service| match service.status {
+                ServiceStatus::OperationInProgress => Err(wrong_state(service)),
+                _ => Ok(plan(OperationKind::DeleteService, service, None)),
+            });
         let (operation, service) = begun.await.map_err(store_failed)??;
         Ok(self.answer(&service, Some(&operation)))
     }

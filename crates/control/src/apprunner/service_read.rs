@@ -1,7 +1,7 @@
 //! `DescribeService`, `ListServices`, `ListOperations`.
 
-use super::service_lifecycle::ByArn;
 use super::output::ServiceAnswer;
+use super::service_lifecycle::ByArn;
 use super::{AppRunner, page, store_failed};
 use apron_aws::ApiError;
 use apron_domain::{OperationId, ServiceId};
@@ -58,14 +58,19 @@ impl AppRunner {
         let after = match &input.next_token {
             Some(token) => {
                 let (at, id) = page::place(token)?;
-                let id = ServiceId::parse(&id).map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                let id = ServiceId::parse(&id)
+                    .map_err(|_| super::invalid("The provided NextToken is not valid."))?;
                 Some((at, id))
             }
             None => None,
         };
         let wanted = input.entries();
-        let mut found =
-            self.engine.store.services(after.as_ref(), wanted as u32 + 1).await.map_err(store_failed)?;
+        let mut found = self
+            .engine
+            .store
+            .services(after.as_ref(), wanted as u32 + 1)
+            .await
+            .map_err(store_failed)?;
         let more = found.len() > wanted;
         found.truncate(wanted);
         let last = found.last().filter(|_| more);
@@ -75,25 +80,36 @@ impl AppRunner {
         })
     }
 
-    pub(super) async fn operation_list(&self, input: ListOperations) -> Result<OperationList, ApiError> {
+    pub(super) async fn operation_list(
+        &self,
+        input: ListOperations,
+    ) -> Result<OperationList, ApiError> {
         let service = self.service_by_arn(&input.service_arn).await?;
         let after = match &input.list.next_token {
             Some(token) => {
                 let (at, id) = page::place(token)?;
-                let id = OperationId::parse(&id).map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                let id = OperationId::parse(&id)
+                    .map_err(|_| super::invalid("The provided NextToken is not valid."))?;
                 Some((at, id))
             }
             None => None,
         };
         let wanted = input.list.entries();
-        let found = self.engine.store.operations(&service.id, after.as_ref(), wanted as u32 + 1).await;
+        let found = self
+            .engine
+            .store
+            .operations(&service.id, after.as_ref(), wanted as u32 + 1)
+            .await;
         let mut found = found.map_err(store_failed)?;
         let more = found.len() > wanted;
         found.truncate(wanted);
         let last = found.last().filter(|_| more);
         Ok(OperationList {
             next_token: last.map(|o| page::token(o.started_at, o.id.as_str())),
-            operation_summary_list: found.iter().map(|o| self.operation_output(o, &service)).collect(),
+            operation_summary_list: found
+                .iter()
+                .map(|o| self.operation_output(o, &service))
+                .collect(),
         })
     }
 }

@@ -17,14 +17,20 @@ pub struct UpdateService {
 }
 
 impl AppRunner {
-    pub(super) async fn service_update(&self, input: UpdateService) -> Result<ServiceAnswer, ApiError> {
+    pub(super) async fn service_update(
+        &self,
+        input: UpdateService,
+    ) -> Result<ServiceAnswer, ApiError> {
         let service = self.service_to_change(&input.service_arn).await?;
         let settings = self.engine.settings.clone();
         let configuration = input.configuration;
         let begun = self
             .operations
             .begin(&service.id, move |service| {
-                if !matches!(service.status, ServiceStatus::Running | ServiceStatus::CreateFailed) {
+                if !matches!(
+                    service.status,
+                    ServiceStatus::Running | ServiceStatus::CreateFailed
+                ) {
                     return Err(wrong_state(service));
                 }
                 plan(service, configuration, &settings)
@@ -41,10 +47,18 @@ fn plan(
     configuration: Configuration,
     settings: &crate::settings::Settings,
 ) -> Result<Plan, ApiError> {
-    let names_image = configuration.source_configuration.as_ref().is_some_and(|s| s.image_repository.is_some());
-    let code = configuration.source_configuration.as_ref().is_some_and(|s| s.code_repository.is_some());
+    let names_image = configuration
+        .source_configuration
+        .as_ref()
+        .is_some_and(|s| s.image_repository.is_some());
+    let code = configuration
+        .source_configuration
+        .as_ref()
+        .is_some_and(|s| s.code_repository.is_some());
     if code {
-        return Err(invalid("The source of a service can't be changed from an image to a code repository."));
+        return Err(invalid(
+            "The source of a service can't be changed from an image to a code repository.",
+        ));
     }
     let config = configuration.apply(service.config.clone(), settings)?;
     // The image is looked up again when the request names it: the same tag may mean another image by now.
@@ -54,10 +68,18 @@ fn plan(
         }
         _ => None,
     };
-    Ok(Plan { kind: OperationKind::UpdateService, trigger: Trigger::User, config, image })
+    Ok(Plan {
+        kind: OperationKind::UpdateService,
+        trigger: Trigger::User,
+        config,
+        image,
+    })
 }
 
 /// The error of a call that the service's state does not allow.
 pub(super) fn wrong_state(service: &Service) -> ApiError {
-    invalid_state(format!("Service cannot be updated in the current state: {}.", service.status.as_str()))
+    invalid_state(format!(
+        "Service cannot be updated in the current state: {}.",
+        service.status.as_str()
+    ))
 }

@@ -58,7 +58,9 @@ pub(super) fn checked(
         tags.insert(tag.key, tag.value);
     }
     match tags.len() > TAGS_MAX {
-        true => Err(invalid(format!("A resource can have at most {TAGS_MAX} tags."))),
+        true => Err(invalid(format!(
+            "A resource can have at most {TAGS_MAX} tags."
+        ))),
         false => Ok(tags),
     }
 }
@@ -66,15 +68,28 @@ pub(super) fn checked(
 impl AppRunner {
     pub(super) async fn tag_list(&self, input: ListTags) -> Result<TagList, ApiError> {
         let service = self.service_by_arn(&input.resource_arn).await?;
-        Ok(TagList { tags: service.tags.into_iter().map(|(key, value)| Tag { key, value }).collect() })
+        Ok(TagList {
+            tags: service
+                .tags
+                .into_iter()
+                .map(|(key, value)| Tag { key, value })
+                .collect(),
+        })
     }
 
     pub(super) async fn tag_add(&self, input: AddTags) -> Result<Nothing, ApiError> {
         let service = self.service_to_change(&input.resource_arn).await?;
         let tags = checked(input.tags, service.tags.clone())?;
-        let added: BTreeMap<_, _> = tags.into_iter().filter(|(k, v)| service.tags.get(k) != Some(v)).collect();
+        let added: BTreeMap<_, _> = tags
+            .into_iter()
+            .filter(|(k, v)| service.tags.get(k) != Some(v))
+            .collect();
         let change = move |service: &mut apron_domain::Service| service.tags.extend(added);
-        self.engine.store.service_update(&service.id, change).await.map_err(store_failed)?;
+        self.engine
+            .store
+            .service_update(&service.id, change)
+            .await
+            .map_err(store_failed)?;
         Ok(Nothing {})
     }
 
@@ -83,7 +98,11 @@ impl AppRunner {
         let change = move |service: &mut apron_domain::Service| {
             service.tags.retain(|key, _| !input.tag_keys.contains(key));
         };
-        self.engine.store.service_update(&service.id, change).await.map_err(store_failed)?;
+        self.engine
+            .store
+            .service_update(&service.id, change)
+            .await
+            .map_err(store_failed)?;
         Ok(Nothing {})
     }
 }

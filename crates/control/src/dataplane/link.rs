@@ -81,7 +81,8 @@ impl ProxyLink {
 
     /// Asks the connected proxy to finish what it has within this time and to exit.
     pub fn retire(&self, within: Duration) {
-        self.retire.send_replace(Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
+        self.retire
+            .send_replace(Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,14 +97,24 @@ impl ProxyLink {
     async fn receive(&self, message: FromProxy) -> bool {
         let news = match message {
             FromProxy::Hello { version, pid, .. } if version != VERSION => {
-                tracing::error!(pid, version, expected = VERSION, "proxy of another version refused");
+                tracing::error!(
+                    pid,
+                    version,
+                    expected = VERSION,
+                    "proxy of another version refused"
+                );
                 return false;
             }
-            FromProxy::Hello { pid, generation, .. } => {
+            FromProxy::Hello {
+                pid, generation, ..
+            } => {
                 self.state().seen(generation);
                 News::Connected { pid }
             }
-            FromProxy::Applied { generation, draining } => {
+            FromProxy::Applied {
+                generation,
+                draining,
+            } => {
                 self.state().applied(generation, draining);
                 self.acknowledged.send_replace(generation);
                 return true;
@@ -126,7 +137,9 @@ impl ProxyLink {
         let mut tables = self.tables.subscribe();
         let mut retire = self.retire.subscribe();
         retire.mark_unchanged();
-        write.write_all(&bytes(&ToProxy::Welcome { version: VERSION })?).await?;
+        write
+            .write_all(&bytes(&ToProxy::Welcome { version: VERSION })?)
+            .await?;
         tables.mark_changed();
         loop {
             tokio::select! {
@@ -166,7 +179,10 @@ impl State {
     fn applied(&mut self, generation: u64, draining: Vec<Draining>) {
         self.seen(generation);
         self.acknowledged = generation;
-        self.draining = draining.into_iter().map(|d| (d.instance, d.outstanding)).collect();
+        self.draining = draining
+            .into_iter()
+            .map(|d| (d.instance, d.outstanding))
+            .collect();
     }
 }
 

@@ -103,28 +103,37 @@ struct Listeners {
     http: Vec<OwnedFd>,
 }
 
-/// Sets the data plane up: takes a running proxy over or starts one, and keeps one running for ever. `retire` is
-/// called when the running proxy is of another program version and is to be replaced.
-pub fn supervise(config: ProxyConfig, retire: impl Fn() + Send + 'static) -> Result<(), ProxyError> {
-    prepare(&config)?;
-    let adopted = adopt(&config);
-    let (listeners, running) = match adopted {
+/// The data plane's listening sockets, with the proxy that has them already if one runs.
+pub struct Sockets {
+    listeners: Listeners,
+    running: Option<OwnedFd>,
+}
+
+/// Takes the listening sockets of a running proxy, or binds them; nothing is started yet, so a port that is in use is found
+/// before anything is made. `retire` is called when the running proxy is of another program version and is to be replaced.
+pub fn sockets(config: &ProxyConfig, retire: impl Fn()) -> Result<Sockets, ProxyError> {
+    prepare(config)?;
+    match adopt(config) {
         Some((listeners, pid, pidfd)) if is_same_program(pid, &config.program) => {
             tracing::info!(pid, "proxy goes on");
-            (listeners, Some(pidfd))
+            Ok(Sockets { listeners, running: Some(pidfd) })
         }
         Some((listeners, pid, _)) => {
             tracing::info!(pid, "proxy of another version finishes its requests and is replaced");
             retire();
-            (listeners, None)
+            Ok(Sockets { listeners, running: None })
         }
-        None => (bind_all(&config)?, None),
-    };
-    let first = match running {
+        None => Ok(Sockets { listeners: bind_all(config)?, running: None }),
+    }
+}
+
+/// Starts the proxy if none runs, and keeps one running for ever.
+pub fn supervise(config: ProxyConfig, sockets: Sockets) -> Result<(), ProxyError> {
+    let first = match sockets.running {
         Some(pidfd) => Process { pidfd, child: None },
-        None => spawn(&config, &listeners)?,
+        None => spawn(&config, &sockets.listeners)?,
     };
-    tokio::spawn(keep_running(config, Arc::new(listeners), first));
+    tokio::spawn(keep_running(config, Arc::new(sockets.listeners), first));
     Ok(())
 }
 
@@ -137,10 +146,12 @@ impl Process {
     /// Waits until the process has ended. A thread of its own waits in the kernel, once per life of a proxy.
     async fn ended(self) -> io::Result<String> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name("proxy-wait".to_owned()).spawn(move || {
-            // Nobody waits any more when the control plane ends.
-            let _ = sender.send(self.wait());
-        })?;
+        std::thread::Builder::new()
+            .name("proxy-wait".to_owned())
+            .spawn(move || {
+                // Nobody waits any more when the control plane ends.
+                let _ = sender.send(self.wait());
+            })?;
         receiver.await.map_err(io::Error::other)?
     }
 
@@ -148,7 +159,10 @@ impl Process {
         if let Some(child) = self.child.as_mut() {
             return child.wait().map(|status| status.to_string());
         }
-        let mut poll = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        let mut poll = [rustix::event::PollFd::new(
+            &self.pidfd,
+            rustix::event::PollFlags::IN,
+        )];
         while rustix::io::retry_on_intr(|| rustix::event::poll(&mut poll, None))? == 0 {}
         Ok("ended".to_owned())
     }
@@ -171,13 +185,18 @@ async fn keep_running(config: ProxyConfig, listeners: Arc<Listeners>, first: Pro
         }
         match spawn(&config, &listeners) {
             Ok(started) => process = Some(started),
-            Err(error) => tracing::error!(%error, "proxy could not be started, will be tried again"),
+            Err(error) => {
+                tracing::error!(%error, "proxy could not be started, will be tried again")
+            }
         }
     }
 }
 
 fn prepare(config: &ProxyConfig) -> Result<(), ProxyError> {
-    let failed = |error| ProxyError::Prepare { path: config.data.display().to_string(), error };
+    let failed = |error| ProxyError::Prepare {
+        path: config.data.display().to_string(),
+        error,
+    };
     std::fs::create_dir_all(&config.data).map_err(failed)?;
     std::os::unix::fs::chown(&config.data, Some(config.uid), Some(config.gid)).map_err(failed)?;
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -190,15 +209,24 @@ fn bind_all(config: &ProxyConfig) -> Result<Listeners, ProxyError> {
         bind(*address, false)?;
     }
     let bind_list = |addresses: &[SocketAddr]| -> Result<Vec<OwnedFd>, ProxyError> {
-        let per_worker = addresses.iter().flat_map(|address| std::iter::repeat_n(*address, config.workers));
+        let per_worker = addresses
+            .iter()
+            .flat_map(|address| std::iter::repeat_n(*address, config.workers));
         per_worker.map(|address| bind(address, true)).collect()
     };
-    Ok(Listeners { https: bind_list(&config.https)?, http: bind_list(&config.http)? })
+    Ok(Listeners {
+        https: bind_list(&config.https)?,
+        http: bind_list(&config.http)?,
+    })
 }
 
 fn bind(address: SocketAddr, shared: bool) -> Result<OwnedFd, ProxyError> {
     let listen = || -> io::Result<OwnedFd> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared)?;
         if address.is_ipv6() {
@@ -217,18 +245,34 @@ fn bind(address: SocketAddr, shared: bool) -> Result<OwnedFd, ProxyError> {
 /// Descriptor numbers in the proxy: first those for HTTPS, then those for plain HTTP.
 fn numbers(https: usize, http: usize) -> (Vec<i32>, Vec<i32>) {
     let number = |index: usize| FIRST_FD + i32::try_from(index).unwrap_or(i32::MAX - FIRST_FD);
-    ((0..https).map(number).collect(), (https..https + http).map(number).collect())
+    (
+        (0..https).map(number).collect(),
+        (https..https + http).map(number).collect(),
+    )
 }
 
 fn spawn(config: &ProxyConfig, listeners: &Listeners) -> Result<Process, ProxyError> {
-    let failed = |error| ProxyError::Start { program: config.program.display().to_string(), error };
+    let failed = |error| ProxyError::Start {
+        program: config.program.display().to_string(),
+        error,
+    };
     let (https, http) = numbers(listeners.https.len(), listeners.http.len());
-    let join = |list: &[i32]| list.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let join = |list: &[i32]| {
+        list.iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let mut command = Command::new(&config.program);
     command
         .args(["--https-fds", &join(&https), "--http-fds", &join(&http)])
         .args(["--workers", &config.workers.to_string()])
-        .args(["--uid", &config.uid.to_string(), "--gid", &config.gid.to_string()])
+        .args([
+            "--uid",
+            &config.uid.to_string(),
+            "--gid",
+            &config.gid.to_string(),
+        ])
         .arg("--link")
         .arg(&config.link)
         .arg("--snapshot")
@@ -236,16 +280,29 @@ fn spawn(config: &ProxyConfig, listeners: &Listeners) -> Result<Process, ProxyEr
         .stdin(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut mappings = Vec::new();
-    for (parent, number) in listeners.https.iter().chain(&listeners.http).zip(https.iter().chain(&http)) {
-        mappings.push(FdMapping { parent_fd: parent.try_clone().map_err(failed)?, child_fd: *number });
+    for (parent, number) in listeners
+        .https
+        .iter()
+        .chain(&listeners.http)
+        .zip(https.iter().chain(&http))
+    {
+        mappings.push(FdMapping {
+            parent_fd: parent.try_clone().map_err(failed)?,
+            child_fd: *number,
+        });
     }
-    command.fd_mappings(mappings).map_err(|error| failed(io::Error::other(error.to_string())))?;
+    command
+        .fd_mappings(mappings)
+        .map_err(|error| failed(io::Error::other(error.to_string())))?;
     let child = command.spawn().map_err(failed)?;
     let pid = i32::try_from(child.id()).map_err(|e| failed(io::Error::other(e)))?;
     let pidfd = open(pid).map_err(failed)?;
     write_state(config, pid)?;
     tracing::info!(pid, "proxy started");
-    Ok(Process { pidfd, child: Some(child) })
+    Ok(Process {
+        pidfd,
+        child: Some(child),
+    })
 }
 
 fn open(pid: i32) -> io::Result<OwnedFd> {
@@ -255,7 +312,10 @@ fn open(pid: i32) -> io::Result<OwnedFd> {
 }
 
 fn write_state(config: &ProxyConfig, pid: i32) -> Result<(), ProxyError> {
-    let failed = |error| ProxyError::Prepare { path: config.state.display().to_string(), error };
+    let failed = |error| ProxyError::Prepare {
+        path: config.state.display().to_string(),
+        error,
+    };
     let running = Running {
         pid,
         started: start_time(pid).unwrap_or_default(),
@@ -284,13 +344,18 @@ fn adopt(config: &ProxyConfig) -> Option<(Listeners, i32, OwnedFd)> {
     if start_time(running.pid) != Some(running.started) {
         return None;
     }
-    let same = running.https == config.https && running.http == config.http && running.workers == config.workers;
+    let same = running.https == config.https
+        && running.http == config.http
+        && running.workers == config.workers;
     if !same {
         tracing::warn!("the configured addresses differ from the running proxy's: it is ended");
         end(&pidfd);
         return None;
     }
-    let (https, http) = numbers(running.https.len() * running.workers, running.http.len() * running.workers);
+    let (https, http) = numbers(
+        running.https.len() * running.workers,
+        running.http.len() * running.workers,
+    );
     match (take(&pidfd, &https), take(&pidfd, &http)) {
         (Ok(https), Ok(http)) => Some((Listeners { https, http }, running.pid, pidfd)),
         (Err(error), _) | (_, Err(error)) => {
@@ -303,7 +368,10 @@ fn adopt(config: &ProxyConfig) -> Option<(Listeners, i32, OwnedFd)> {
 
 fn take(pidfd: &OwnedFd, numbers: &[i32]) -> io::Result<Vec<OwnedFd>> {
     let one = |number: &i32| pidfd_getfd(pidfd.as_fd(), *number, PidfdGetfdFlags::empty());
-    numbers.iter().map(|number| one(number).map_err(io::Error::from)).collect()
+    numbers
+        .iter()
+        .map(|number| one(number).map_err(io::Error::from))
+        .collect()
 }
 
 /// Ends a proxy whose sockets are of no use any more and waits until they are free.
@@ -313,8 +381,14 @@ fn end(pidfd: &OwnedFd) {
         tracing::warn!(%error, "the running proxy cannot be ended");
         return;
     }
-    let mut poll = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    let limit = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+    let mut poll = [rustix::event::PollFd::new(
+        pidfd,
+        rustix::event::PollFlags::IN,
+    )];
+    let limit = rustix::event::Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
     if let Err(error) = rustix::event::poll(&mut poll, Some(&limit)) {
         tracing::warn!(%error, "the running proxy's end cannot be waited for");
     }
@@ -322,7 +396,9 @@ fn end(pidfd: &OwnedFd) {
 
 /// Ends the proxy that the state file names, for `apron down`; fine when none runs.
 pub fn end_running(state: &Path) {
-    let running = std::fs::read(state).ok().and_then(|text| serde_json::from_slice::<Running>(&text).ok());
+    let running = std::fs::read(state)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Running>(&text).ok());
     if let Some(running) = running
         && start_time(running.pid) == Some(running.started)
         && let Ok(pidfd) = open(running.pid)
@@ -353,7 +429,10 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let error = bind(address, false).unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && error.contains("in use"), "{error}");
+        assert!(
+            error.contains(&address.to_string()) && error.contains("in use"),
+            "{error}"
+        );
     }
 
     #[test]

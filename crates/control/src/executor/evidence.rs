@@ -7,7 +7,10 @@ use apron_domain::{Failure, FailureKind, InstanceId};
 
 /// Whether an instance's application runs or may still come to run.
 pub fn is_alive(engine: &Engine, id: &InstanceId) -> bool {
-    engine.fleet.status(id).is_some_and(|s| !matches!(s.state, InstanceState::Exited(_)))
+    engine
+        .fleet
+        .status(id)
+        .is_some_and(|s| !matches!(s.state, InstanceState::Exited(_)))
 }
 
 /// How an instance's application ended, if it has.
@@ -26,14 +29,19 @@ pub fn ended(engine: &Engine, id: &InstanceId, exit: &Exit) -> Failure {
 
 /// The failure of a candidate that is not healthy.
 pub fn unhealthy(engine: &Engine, id: &InstanceId, detail: &str) -> Failure {
-    Failure::new(FailureKind::HealthCheck, format!("the last probe found: {detail}"))
-        .with_evidence(last_words(engine, id))
+    Failure::new(
+        FailureKind::HealthCheck,
+        format!("the last probe found: {detail}"),
+    )
+    .with_evidence(last_words(engine, id))
 }
 
 fn last_words(engine: &Engine, id: &InstanceId) -> Vec<String> {
     let tail = engine.fleet.tail(id);
     match tail.is_empty() {
         true => vec![format!("instance {id} printed nothing")],
-        false => std::iter::once(format!("last output of instance {id}:")).chain(tail).collect(),
+        false => std::iter::once(format!("last output of instance {id}:"))
+            .chain(tail)
+            .collect(),
     }
 }

@@ -13,7 +13,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Probes the candidates until all are healthy, one has failed, or the time for it is over. The trials live in memory
 /// only: after a restart they begin again, which at worst probes once more.
-pub async fn settle(engine: &Engine, operation: &Operation, candidates: &[InstanceId]) -> Result<Outcome, StepError> {
+pub async fn settle(
+    engine: &Engine,
+    operation: &Operation,
+    candidates: &[InstanceId],
+) -> Result<Outcome, StepError> {
     engine.fleet.refresh().await?;
     let mut trials = Vec::with_capacity(candidates.len());
     for id in candidates {
@@ -42,13 +46,23 @@ async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) ->
         }
         match trial.verdict(check, now) {
             Verdict::Healthy => return Outcome::Done,
-            Verdict::Unhealthy => return Outcome::Failed(evidence::unhealthy(engine, id, &trial.detail)),
+            Verdict::Unhealthy => {
+                return Outcome::Failed(evidence::unhealthy(engine, id, &trial.detail));
+            }
             Verdict::ProbeAt(at) if at > now => {
-                engine.fleet.changed(Duration::from_millis(at.since(now)).min(LOOK_EVERY)).await;
+                engine
+                    .fleet
+                    .changed(Duration::from_millis(at.since(now)).min(LOOK_EVERY))
+                    .await;
             }
             Verdict::ProbeAt(_) => {
                 let answer = prober::probe(engine, id, check).await;
-                trial = trial.probed(answer.healthy, answer.answered, answer.detail, engine.clock.now());
+                trial = trial.probed(
+                    answer.healthy,
+                    answer.answered,
+                    answer.detail,
+                    engine.clock.now(),
+                );
             }
         }
     }
@@ -63,7 +77,10 @@ fn overdue(engine: &Engine, operation: &Operation, id: &InstanceId, trial: &Tria
     let seconds = engine.settings.patience.settle_ms / 1000;
     let detail = match trial.detail.is_empty() {
         true => format!("not healthy within {seconds} seconds"),
-        false => format!("{}; not healthy within {seconds} seconds of the start", trial.detail),
+        false => format!(
+            "{}; not healthy within {seconds} seconds of the start",
+            trial.detail
+        ),
     };
     tracing::info!(operation = %operation.id, instance = %id, %detail, "candidate is overdue");
     Outcome::Failed(evidence::unhealthy(engine, id, &detail))

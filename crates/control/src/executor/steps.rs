@@ -4,14 +4,20 @@ use super::{StepError, evidence, settle};
 use crate::engine::Engine;
 use apron_compute::ComputeError;
 use apron_domain::operation::{Outcome, Step};
-use apron_domain::{Digest, Failure, FailureKind, Instance, InstanceId, InstanceRole, Operation, Service};
+use apron_domain::{
+    Digest, Failure, FailureKind, Instance, InstanceId, InstanceRole, Operation, Service,
+};
 use std::time::Duration;
 
 /// Time between two looks at instances that still have requests.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Performs a step. An error means that nothing is known about its effect; a failed step is an outcome.
-pub async fn perform(engine: &Engine, operation: &Operation, step: Step) -> Result<Outcome, StepError> {
+pub async fn perform(
+    engine: &Engine,
+    operation: &Operation,
+    step: Step,
+) -> Result<Outcome, StepError> {
     match step {
         Step::ResolveImage => Ok(resolve(engine, operation).await),
         Step::PrepareImage(image) => prepare(engine, &image).await,
@@ -30,7 +36,11 @@ pub async fn perform(engine: &Engine, operation: &Operation, step: Step) -> Resu
 }
 
 async fn resolve(engine: &Engine, operation: &Operation) -> Outcome {
-    match engine.images.resolve(&operation.id, &operation.config.image.identifier).await {
+    match engine
+        .images
+        .resolve(&operation.id, &operation.config.image.identifier)
+        .await
+    {
         Ok(digest) => Outcome::Image(digest),
         Err(failure) => Outcome::Failed(failure),
     }
@@ -59,7 +69,11 @@ async fn service_of(engine: &Engine, operation: &Operation) -> Result<Service, S
     found.ok_or_else(|| StepError::ServiceMissing(operation.service.clone()))
 }
 
-async fn launch(engine: &Engine, operation: &Operation, candidates: &[InstanceId]) -> Result<Outcome, StepError> {
+async fn launch(
+    engine: &Engine,
+    operation: &Operation,
+    candidates: &[InstanceId],
+) -> Result<Outcome, StepError> {
     let service = service_of(engine, operation).await?;
     let Some(image) = &operation.image else {
         let text = "the operation came to its launch without an image";
@@ -94,19 +108,30 @@ async fn launch(engine: &Engine, operation: &Operation, candidates: &[InstanceId
 
 /// The switch: stored in one transaction, then told to the proxy. Until the proxy has acknowledged, the old instances
 /// stay, so a request finds an instance whichever table it is routed by.
-async fn route(engine: &Engine, operation: &Operation, candidates: &[InstanceId]) -> Result<Outcome, StepError> {
+async fn route(
+    engine: &Engine,
+    operation: &Operation,
+    candidates: &[InstanceId],
+) -> Result<Outcome, StepError> {
     let _order = engine.locks.hold(&operation.service).await;
     let now = engine.clock.now();
     let plan = operation.clone();
     let change = move |service: &mut Service| *service = plan.take_over(service, now);
-    engine.store.traffic_switch(operation, change, candidates, now).await?;
+    engine
+        .store
+        .traffic_switch(operation, change, candidates, now)
+        .await?;
     engine.routes.refresh().await?;
     Ok(Outcome::Done)
 }
 
 async fn retiring(engine: &Engine, operation: &Operation) -> Result<Vec<InstanceId>, StepError> {
     let instances = engine.store.instances_of(&operation.service).await?;
-    Ok(instances.into_iter().filter(|i| i.role == InstanceRole::Retiring).map(|i| i.id).collect())
+    Ok(instances
+        .into_iter()
+        .filter(|i| i.role == InstanceRole::Retiring)
+        .map(|i| i.id)
+        .collect())
 }
 
 async fn drain(engine: &Engine, operation: &Operation) -> Result<Outcome, StepError> {

@@ -18,7 +18,9 @@ fn settings() -> Settings {
 
 fn create(input: serde_json::Value) -> Result<ServiceConfig, String> {
     let configuration: Configuration = serde_json::from_value(input).unwrap();
-    configuration.create(&settings()).map_err(|error| error.message)
+    configuration
+        .create(&settings())
+        .map_err(|error| error.message)
 }
 
 fn image(configuration: serde_json::Value) -> serde_json::Value {
@@ -32,10 +34,21 @@ fn image(configuration: serde_json::Value) -> serde_json::Value {
 #[test]
 fn defaults_are_app_runners() {
     let config = create(image(json!({}))).unwrap();
-    assert_eq!(config.size, InstanceSize { cpu_units: 1024, memory_mb: 2048 });
+    assert_eq!(
+        config.size,
+        InstanceSize {
+            cpu_units: 1024,
+            memory_mb: 2048
+        }
+    );
     assert_eq!((config.image.port, config.auto_deployments), (8080, true));
     assert_eq!(config.health, HealthCheck::default());
-    assert!(config.scaling.arn.ends_with("/DefaultConfiguration/1/00000000000000000000000000000001"));
+    assert!(
+        config
+            .scaling
+            .arn
+            .ends_with("/DefaultConfiguration/1/00000000000000000000000000000001")
+    );
 }
 
 #[test]
@@ -60,7 +73,11 @@ fn sizes_are_given_either_way_and_checked_as_a_pair() {
 #[test]
 fn bad_ports_variables_and_paths_are_refused_by_name() {
     for port in ["", "0", "65536", "-1", "+80", "08", "http"] {
-        assert!(create(image(json!({ "Port": port }))).unwrap_err().contains("Port"));
+        assert!(
+            create(image(json!({ "Port": port })))
+                .unwrap_err()
+                .contains("Port")
+        );
     }
     for name in ["PORT", "AWSAPPRUNNER_X", "A=B"] {
         let input = image(json!({ "RuntimeEnvironmentVariables": { name: "1" } }));
@@ -68,12 +85,19 @@ fn bad_ports_variables_and_paths_are_refused_by_name() {
     }
     let mut input = image(json!({}));
     input["HealthCheckConfiguration"] = json!({ "Path": "health" });
-    assert!(create(input).unwrap_err().contains("HealthCheckConfiguration.Path"));
+    assert!(
+        create(input)
+            .unwrap_err()
+            .contains("HealthCheckConfiguration.Path")
+    );
 }
 
 #[test]
 fn an_update_keeps_what_it_does_not_name() {
-    let config = create(image(json!({ "Port": "9000", "RuntimeEnvironmentVariables": { "A": "1" } }))).unwrap();
+    let config = create(image(
+        json!({ "Port": "9000", "RuntimeEnvironmentVariables": { "A": "1" } }),
+    ))
+    .unwrap();
     let update = |input| {
         let configuration: Configuration = serde_json::from_value(input).unwrap();
         configuration.apply(config.clone(), &settings()).unwrap()
@@ -81,9 +105,13 @@ fn an_update_keeps_what_it_does_not_name() {
     let mut source = json!({ "SourceConfiguration": { "ImageRepository": {
         "ImageIdentifier": "localhost:7400/app:v2", "ImageRepositoryType": "ECR" } } });
     let after = update(source.clone());
-    assert_eq!((after.image.port, after.image.identifier.as_str()), (9000, "localhost:7400/app:v2"));
+    assert_eq!(
+        (after.image.port, after.image.identifier.as_str()),
+        (9000, "localhost:7400/app:v2")
+    );
     assert_eq!(after.image.environment, config.image.environment);
-    source["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"] = json!({ "Port": "9001" });
+    source["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"] =
+        json!({ "Port": "9001" });
     let after = update(source);
     assert_eq!((after.image.port, after.image.environment.len()), (9001, 0));
     let after = update(json!({ "HealthCheckConfiguration": { "Interval": 7 } }));
@@ -94,16 +122,39 @@ fn an_update_keeps_what_it_does_not_name() {
 fn what_has_no_engine_is_refused() {
     for (member, value) in [
         ("EncryptionConfiguration", json!({ "KmsKey": "k" })),
-        ("InstanceConfiguration", json!({ "InstanceRoleArn": "arn:aws:iam::111122223333:role/app" })),
-        ("NetworkConfiguration", json!({ "IpAddressType": "DUAL_STACK" })),
-        ("NetworkConfiguration", json!({ "IngressConfiguration": { "IsPubliclyAccessible": false } })),
-        ("ObservabilityConfiguration", json!({ "ObservabilityEnabled": true })),
+        (
+            "InstanceConfiguration",
+            json!({ "InstanceRoleArn": "arn:aws:iam::111122223333:role/app" }),
+        ),
+        (
+            "NetworkConfiguration",
+            json!({ "IpAddressType": "DUAL_STACK" }),
+        ),
+        (
+            "NetworkConfiguration",
+            json!({ "IngressConfiguration": { "IsPubliclyAccessible": false } }),
+        ),
+        (
+            "ObservabilityConfiguration",
+            json!({ "ObservabilityEnabled": true }),
+        ),
     ] {
         let mut input = image(json!({}));
         input[member] = value;
-        assert!(create(input).unwrap_err().contains("not available"), "{member}");
+        assert!(
+            create(input).unwrap_err().contains("not available"),
+            "{member}"
+        );
     }
     let code = json!({ "SourceConfiguration": { "CodeRepository": {} } });
-    assert!(create(code).unwrap_err().contains("CodeRepository is not available"));
-    assert!(create(json!({ "SourceConfiguration": {} })).unwrap_err().contains("Exactly one"));
+    assert!(
+        create(code)
+            .unwrap_err()
+            .contains("CodeRepository is not available")
+    );
+    assert!(
+        create(json!({ "SourceConfiguration": {} }))
+            .unwrap_err()
+            .contains("Exactly one")
+    );
 }

@@ -1,0 +1,172 @@
+//! One run of the control plane.
+
+use crate::checkpoint::StopAt;
+use crate::world::World;
+use apron_control::clock::Machine;
+use apron_control::endpoint::{ApiService, Call, Caller};
+use apron_control::platform::{Parts, Platform};
+use apron_domain::{Instance, InstanceId, Millis};
+use apron_oci::Puller;
+use apron_store::Store;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// Longest wait for something that must come.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// A running control plane with a runtime of its own, so that killing it drops every task.
+pub struct Life {
+    runtime: Runtime,
+    platform: Arc<Platform>,
+    /// Where its operations stop.
+    pub checkpoints: Arc<StopAt>,
+}
+
+impl Life {
+    /// Starts a control plane over this world.
+    pub fn begin(world: &World) -> Life {
+        Life::begin_watched(world, StopAt::default())
+    }
+
+    /// Starts a control plane whose operations stop somewhere.
+    pub fn begin_watched(world: &World, stop: StopAt) -> Life {
+        let runtime = Runtime::new().unwrap();
+        let checkpoints = Arc::new(stop);
+        let platform = runtime.block_on(async {
+            let store = Store::open(&world.store_dir()).await.unwrap();
+            Platform::start(Parts {
+                settings: world.settings.clone(),
+                store,
+                content: world.content.clone(),
+                puller: Puller::new(),
+                authorities: Vec::new(),
+                compute: world.instances.clone(),
+                logs: world.logs.clone(),
+                dataplane: world.proxy.clone(),
+                certificates: watch::channel(Vec::new()).1,
+                clock: Arc::new(Machine),
+                chance: Arc::new(Machine),
+                checkpoints: checkpoints.clone(),
+            })
+            .await
+            .unwrap()
+        });
+        Life {
+            runtime,
+            platform,
+            checkpoints,
+        }
+    }
+
+    /// Ends the control plane as `kill -9` would: every task is dropped where it is.
+    pub fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+
+    /// Waits until an operation is held at its stop.
+    pub fn wait_for_stop(&self) {
+        let reached = async { tokio::time::timeout(WAIT_MAX, self.checkpoints.reached()).await };
+        self.runtime.block_on(reached).unwrap();
+    }
+
+    /// Calls an App Runner operation; the error is `(code, message)`.
+    pub fn call(&self, operation: &str, input: Value) -> Result<Value, (String, String)> {
+        let call = Call {
+            operation: operation.to_owned(),
+            input,
+            caller: Caller {
+                account: "111122223333".to_owned(),
+                access_key_id: "AKIATEST".to_owned(),
+                arn: "arn:aws:iam::111122223333:root".to_owned(),
+                user_id: "111122223333".to_owned(),
+            },
+            request_id: "test".to_owned(),
+            now: Millis(0),
+        };
+        let api = self.platform.app_runner();
+        self.runtime
+            .block_on(api.call(call))
+            .map_err(|error| (error.code, error.message))
+    }
+
+    /// Creates a service from an image in the platform's registry; answers its ARN.
+    pub fn create(&self, name: &str, image: &str) -> String {
+        let input = json!({
+            "ServiceName": name,
+            "SourceConfiguration": { "ImageRepository": {
+                "ImageIdentifier": image, "ImageRepositoryType": "ECR" } },
+        });
+        let answer = self.call("CreateService", input).unwrap();
+        answer["Service"]["ServiceArn"].as_str().unwrap().to_owned()
+    }
+
+    /// Updates a service to another image.
+    pub fn update(&self, arn: &str, image: &str) -> Result<Value, (String, String)> {
+        let input = json!({
+            "ServiceArn": arn,
+            "SourceConfiguration": { "ImageRepository": {
+                "ImageIdentifier": image, "ImageRepositoryType": "ECR" } },
+        });
+        self.call("UpdateService", input)
+    }
+
+    /// A service as `DescribeService` answers.
+    pub fn describe(&self, arn: &str) -> Value {
+        self.call("DescribeService", json!({ "ServiceArn": arn }))
+            .unwrap()["Service"]
+            .clone()
+    }
+
+    /// The newest operation of a service.
+    pub fn newest_operation(&self, arn: &str) -> Value {
+        let answer = self
+            .call("ListOperations", json!({ "ServiceArn": arn }))
+            .unwrap();
+        answer["OperationSummaryList"][0].clone()
+    }
+
+    /// Waits until a service has no operation under way; answers its status.
+    pub fn settle(&self, arn: &str) -> String {
+        self.eventually("the operation to end", || {
+            let status = self.describe(arn)["Status"].as_str().unwrap().to_owned();
+            (status != "OPERATION_IN_PROGRESS").then_some(status)
+        })
+    }
+
+    /// A push of a tag was completed.
+    pub fn pushed(&self, repository: &str, tag: &str) {
+        self.runtime.block_on(self.platform.pushed(repository, tag));
+    }
+
+    /// The instances as stored.
+    pub fn stored_instances(&self) -> Vec<Instance> {
+        self.runtime
+            .block_on(self.platform.engine().store.instances())
+            .unwrap()
+    }
+
+    /// The ids of instances the backend has a trace of.
+    pub fn observed_instances(&self) -> Vec<InstanceId> {
+        let compute = self.platform.engine().compute.clone();
+        let list = self
+            .runtime
+            .block_on(async move { compute.list().await })
+            .unwrap();
+        list.into_iter().map(|status| status.id).collect()
+    }
+
+    /// Asks until there is an answer; panics when that takes too long.
+    pub fn eventually<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "waited too long for {what}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What survives the control plane.
+
+use crate::image;
+use crate::proxy::RememberingProxy;
+use apron_compute::simulator::Simulator;
+use apron_control::Settings;
+use apron_domain::Digest;
+use apron_domain::operation::Patience;
+use apron_oci::ContentStore;
+use apron_telemetry::{Logs, Position, ReadLimits, ReadRange};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Disks, instances and proxy of an installation without its control plane.
+pub struct World {
+    dir: TempDir,
+    /// Keeps the log store's own tasks, which are not part of what is killed.
+    runtime: Runtime,
+    /// The instances.
+    pub instances: Arc<Simulator>,
+    /// The data plane.
+    pub proxy: Arc<RememberingProxy>,
+    /// Image content.
+    pub content: Arc<ContentStore>,
+    /// Log events.
+    pub logs: Arc<Logs>,
+    /// The settings every life begins with.
+    pub settings: Settings,
+}
+
+impl World {
+    /// An empty installation.
+    pub fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let logs = runtime
+            .block_on(Logs::open(&dir.path().join("logs")))
+            .unwrap();
+        World {
+            instances: Arc::new(Simulator::new()),
+            proxy: Arc::default(),
+            content: ContentStore::open(&dir.path().join("images")).unwrap(),
+            logs,
+            settings: Settings {
+                account: "111122223333".to_owned(),
+                region: "us-east-1".to_owned(),
+                domain: "apron.localhost".to_owned(),
+                registry_host: "localhost:7400".to_owned(),
+                patience: Patience {
+                    settle_ms: 2_000,
+                    drain_ms: 2_000,
+                },
+                stop_grace: Duration::from_millis(10),
+                services_max: 30,
+                instance_disk_bytes: 1 << 20,
+                instance_pids_max: 64,
+                deleted_kept: Duration::from_secs(3600),
+            },
+            dir,
+            runtime,
+        }
+    }
+
+    /// Where the database is.
+    pub fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// Pushes an image for this platform's machines.
+    pub fn push(&self, repository: &str, tag: &str, content: &str) -> Digest {
+        self.runtime.block_on(image::push(
+            &self.content,
+            repository,
+            tag,
+            content,
+            "amd64",
+        ))
+    }
+
+    /// Pushes an image for other machines.
+    pub fn push_foreign(&self, repository: &str, tag: &str) -> Digest {
+        self.runtime.block_on(image::push(
+            &self.content,
+            repository,
+            tag,
+            "foreign",
+            "arm64",
+        ))
+    }
+
+    /// The messages of a log stream, oldest first.
+    pub fn messages(&self, group: &str, stream: &str) -> Vec<String> {
+        let limits = ReadLimits {
+            events: 10_000,
+            bytes: 10 << 20,
+        };
+        let read = self
+            .logs
+            .read(group, stream, ReadRange::default(), Position::Head, limits);
+        let page = self.runtime.block_on(read).unwrap();
+        page.events.into_iter().map(|event| event.message).collect()
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World::new()
+    }
+}
