@@ -10,7 +10,7 @@ mod manifest;
 mod repositories;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tokens;
 
 pub use gate::{PushWatcher, RegistryGate};
