@@ -1,17 +1,13 @@
 //! Facts about this installation: small texts by name.
 
 use crate::Store;
+use crate::engine::Engine;
 use crate::error::{StoreError, at};
 
 impl Store {
     /// A fact; none when it was never put.
     pub async fn fact_get(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM facts WHERE key = ?")
-            .bind(key)
-            .fetch_optional(self.engine().reader())
-            .await
-            .map_err(at("read a fact"))?;
-        Ok(row.map(|row| row.0))
+        get(self.engine(), key).await
     }
 
     /// Puts a fact, over an earlier one of that key.
@@ -26,4 +22,13 @@ impl Store {
             .map_err(at(doing))?;
         tx.commit().await.map_err(at(doing))
     }
+}
+
+pub(crate) async fn get(engine: &Engine, key: &str) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT value FROM facts WHERE key = ?")
+        .bind(key)
+        .fetch_optional(engine.reader())
+        .await
+        .map_err(at("read a fact"))?;
+    Ok(row.map(|row| row.0))
 }

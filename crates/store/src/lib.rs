@@ -47,7 +47,9 @@ impl Store {
     pub async fn open(dir: &Path) -> Result<Store, StoreError> {
         engine::prepare_dir(dir)?;
         let engine = Engine::open(dir).await?;
-        let sealer = Sealer::open(&dir.join(seal::KEY_FILE))?;
+        let key_file = dir.join(seal::KEY_FILE);
+        secrets::lost_key_check(&engine, &key_file).await?;
+        let sealer = Sealer::open(&key_file)?;
         let store = Store {
             inner: Arc::new(Inner { engine, sealer }),
         };

@@ -1,8 +1,10 @@
 //! Small secrets, sealed before they reach the database.
 
-use crate::Store;
+use crate::engine::Engine;
 use crate::error::{StoreError, at};
 use crate::seal::SealError;
+use crate::{Store, facts};
+use std::path::Path;
 
 /// The fact that names the key with which secrets were last sealed.
 const KEY_FACT: &str = "sealing-key-id";
@@ -77,6 +79,14 @@ impl Store {
             }
             _ => self.fact_put(KEY_FACT, &current).await,
         }
+    }
+}
+
+/// Refuses to go on with a fresh key when the one that secrets are sealed with is lost.
+pub(crate) async fn lost_key_check(engine: &Engine, key_file: &Path) -> Result<(), StoreError> {
+    match facts::get(engine, KEY_FACT).await? {
+        Some(key) if !key_file.exists() => Err(SealError::KeyMissing { key }.into()),
+        _ => Ok(()),
     }
 }
 

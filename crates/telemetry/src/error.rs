@@ -81,7 +81,7 @@ pub enum TelemetryError {
         detail: String,
     },
     /// The index database failed.
-    #[error("cannot {doing} in the log index: {reason}")]
+    #[error("log index: cannot {doing}: {reason}")]
     Index {
         /// What was tried.
         doing: &'static str,

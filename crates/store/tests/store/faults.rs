@@ -130,7 +130,9 @@ async fn a_lost_or_exchanged_key_file_is_noticed_at_once() {
     let (dir, store) = sample::store().await;
     store.secret_put("registry", "a", b"value").await.unwrap();
     store.close().await;
-    std::fs::remove_file(dir.path().join("sealing.key")).unwrap();
+    let key = dir.path().join("sealing.key");
+    let kept = dir.path().join("kept.key");
+    std::fs::rename(&key, &kept).unwrap();
     for _ in 0..2 {
         let error = Store::open(dir.path()).await.unwrap_err();
         assert!(
@@ -140,7 +142,23 @@ async fn a_lost_or_exchanged_key_file_is_noticed_at_once() {
             ),
             "{error:?}"
         );
+        assert!(!key.exists(), "no fresh key takes its place");
     }
+    apron_store::Sealer::open(&key).unwrap();
+    let error = Store::open(dir.path()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Sealing(apron_store::SealError::KeyMissing { .. })
+        ),
+        "{error:?}"
+    );
+    std::fs::rename(&kept, &key).unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(
+        store.secret_get("registry", "a").await.unwrap().as_deref(),
+        Some(&b"value"[..])
+    );
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ type WriteTx = Transaction<'static, Sqlite>;
 
 impl Index {
     pub async fn open(dir: &Path) -> Result<Index, TelemetryError> {
-        let doing = "open";
+        let doing = "open it";
         let options = SqliteConnectOptions::new()
             .filename(dir.join(INDEX_FILE))
             .create_if_missing(true)

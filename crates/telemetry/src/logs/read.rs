@@ -253,7 +253,7 @@ impl Builder {
             let limits = self.wanted.limits;
             let too_much =
                 self.bytes + record.counted_bytes() > limits.bytes && !self.events.is_empty();
-            if too_much || self.events.len() >= limits.events {
+            if too_much || self.events.len() >= limits.events.max(1) {
                 self.full = true;
                 break;
             }

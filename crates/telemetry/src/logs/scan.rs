@@ -217,7 +217,7 @@ impl<'a> Scan<'a> {
 
     /// Whether the page is full and nothing from `min_ms` on belongs into it.
     fn is_final(&self, min_ms: u64) -> bool {
-        let full = self.overflow || self.found.len() >= self.request.limits.events;
+        let full = self.overflow || self.found.len() >= self.request.limits.events.max(1);
         full && self
             .found
             .keys()

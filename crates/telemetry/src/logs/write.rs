@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// How often waiting events are brought to disk; with the time a write takes, within the promised second.
-const FLUSH_EVERY: Duration = Duration::from_millis(400);
+const FLUSH_EVERY: Duration = Duration::from_millis(600);
 /// Groups that are brought to disk at the same time.
 const FLUSHES_MAX: usize = 4;
 /// An appender writes by itself when this many full blocks wait in its group.
@@ -97,7 +97,12 @@ async fn make_room(shared: &Arc<Shared>, group: &Arc<Group>) -> Result<(), Telem
     if !crowded && group.live().full_blocks() < FULL_BLOCKS_MAX {
         return Ok(());
     }
-    let written = write_out(shared, group, Reach::FullBlocks).await;
+    let reach = if crowded {
+        Reach::Disk
+    } else {
+        Reach::FullBlocks
+    };
+    let written = write_out(shared, group, reach).await;
     let waiting = group.live().waiting_bytes();
     let all_waiting = shared.waiting.load(Ordering::Relaxed);
     match written {

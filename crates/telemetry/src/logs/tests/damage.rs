@@ -145,6 +145,65 @@ async fn a_segment_cut_or_overwritten_is_an_error_that_names_it() {
     assert_eq!(read_forward(&logs, "a", ALL, LARGE).await.len(), 1);
 }
 
+#[tokio::test]
+async fn a_flipped_bit_anywhere_in_a_segment_is_noticed() {
+    let (_dir, logs) = open().await;
+    for stream in ["a", "b"] {
+        logs.append(
+            GROUP,
+            stream,
+            vec![event(1, "one"), event(2, &"two ".repeat(100))],
+        )
+        .await
+        .unwrap();
+        seal(&logs, GROUP).await;
+    }
+    let group = logs.shared.group_existing(GROUP).await.unwrap();
+    let path = group.dir.join(&group.live().segments.last().unwrap().file);
+    let whole = std::fs::read(&path).unwrap();
+    let read = || {
+        let file = crate::logs::segment::FrameFile::open(&path)?;
+        file.frames
+            .iter()
+            .map(|frame| file.read(frame).map(|raw| (frame.block.clone(), raw)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let truth = read().unwrap();
+    let mut noticed = 0;
+    for index in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[index] ^= 1 << (index % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        match read() {
+            Ok(seen) => assert_eq!(seen, truth, "byte {index}"),
+            Err(_) => noticed += 1,
+        }
+    }
+    // The heads of frames repeat what the footer says, and are read only when there is no footer.
+    assert!(noticed > whole.len() / 3, "{noticed} of {}", whole.len());
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_an_error_in_words() {
+    let (dir, logs) = open().await;
+    logs.append(GROUP, "a", vec![event(1, "one")])
+        .await
+        .unwrap();
+    logs.close().await.unwrap();
+    close_hard(dir.path(), logs).await;
+    let index = dir.path().join("index.sqlite");
+    let whole = std::fs::read(&index).unwrap();
+    std::fs::write(&index, &whole[..whole.len() / 2]).unwrap();
+    let error = Logs::open(dir.path()).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("log index: cannot open it: "),
+        "{error}"
+    );
+    std::fs::write(&index, &whole).unwrap();
+    let logs = Logs::open(dir.path()).await.unwrap();
+    assert_eq!(read_forward(&logs, "a", ALL, LARGE).await.len(), 1);
+}
+
 #[test]
 fn any_bytes_as_a_tail_are_read_without_a_panic() {
     use proptest::prelude::*;
