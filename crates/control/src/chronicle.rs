@@ -15,7 +15,10 @@ pub struct Chronicle {
 impl Chronicle {
     /// A writer into these logs.
     pub fn new(logs: Arc<Logs>) -> Arc<Chronicle> {
-        Arc::new(Chronicle { logs, names: Mutex::default() })
+        Arc::new(Chronicle {
+            logs,
+            names: Mutex::default(),
+        })
     }
 
     /// Makes a service's name known, so that what its instances print finds its group.
@@ -26,40 +29,73 @@ impl Chronicle {
 
     /// Forgets a service that was deleted; its log groups stay, as App Runner's do.
     pub fn forget(&self, service: &ServiceId) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(service);
     }
 
     fn name(&self, service: &ServiceId) -> Option<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned()
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(service)
+            .cloned()
     }
 
     /// Writes what is said of an operation.
     pub async fn tell(&self, service: &Service, operation: &Operation, lines: Lines, now: Millis) {
         let group = format!("/aws/apprunner/{}/{}/service", service.name, service.id);
         self.write(&group, "events", lines.events, now).await;
-        self.write(&group, &format!("deployment/{}", operation.id), lines.deployment, now).await;
+        self.write(
+            &group,
+            &format!("deployment/{}", operation.id),
+            lines.deployment,
+            now,
+        )
+        .await;
     }
 
     /// Writes a line into a service's `events` stream outside an operation.
     pub async fn note(&self, service: &Service, text: &str, now: Millis) {
         let group = format!("/aws/apprunner/{}/{}/service", service.name, service.id);
-        self.write(&group, "events", vec![format!("[AppRunner] {text}")], now).await;
+        self.write(&group, "events", vec![format!("[AppRunner] {text}")], now)
+            .await;
     }
 
     /// Writes what an instance printed.
-    pub async fn output(&self, service: Option<&ServiceId>, instance: &InstanceId, lines: Vec<(Millis, String)>) {
+    pub async fn output(
+        &self,
+        service: Option<&ServiceId>,
+        instance: &InstanceId,
+        lines: Vec<(Millis, String)>,
+    ) {
         let Some((id, name)) = service.and_then(|id| Some((id, self.name(id)?))) else {
             tracing::debug!(%instance, lines = lines.len(), "output of an instance that belongs to no known service");
             return;
         };
-        let event = |(at, message): (Millis, String)| LogEvent { timestamp_ms: at.0, ingestion_ms: at.0, message };
+        let event = |(at, message): (Millis, String)| LogEvent {
+            timestamp_ms: at.0,
+            ingestion_ms: at.0,
+            message,
+        };
         let events = lines.into_iter().map(event).collect();
-        self.append(&format!("/aws/apprunner/{name}/{id}/application"), &format!("instance/{instance}"), events).await;
+        self.append(
+            &format!("/aws/apprunner/{name}/{id}/application"),
+            &format!("instance/{instance}"),
+            events,
+        )
+        .await;
     }
 
     async fn write(&self, group: &str, stream: &str, lines: Vec<String>, now: Millis) {
-        let event = |message| LogEvent { timestamp_ms: now.0, ingestion_ms: now.0, message };
-        self.append(group, stream, lines.into_iter().map(event).collect()).await;
+        let event = |message| LogEvent {
+            timestamp_ms: now.0,
+            ingestion_ms: now.0,
+            message,
+        };
+        self.append(group, stream, lines.into_iter().map(event).collect())
+            .await;
     }
 
     /// A log that cannot be written must not stop what it is about: the failure goes to the platform's own log.

@@ -31,7 +31,9 @@ impl Clock for Machine {
         // The one place where the control plane reads the wall clock.
         #[allow(clippy::disallowed_methods)]
         let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
@@ -52,7 +54,10 @@ pub struct Manual {
 impl Manual {
     /// A clock at this time.
     pub fn at(now: Millis) -> Manual {
-        Manual { now: AtomicU64::new(now.0), drawn: AtomicU64::new(0) }
+        Manual {
+            now: AtomicU64::new(now.0),
+            drawn: AtomicU64::new(0),
+        }
     }
 
     /// Moves the clock forward.
@@ -70,6 +75,10 @@ impl Clock for Manual {
 impl Chance for Manual {
     fn fill(&self, buffer: &mut [u8]) {
         let draw = self.drawn.fetch_add(1, Ordering::SeqCst).to_be_bytes();
-        buffer.iter_mut().rev().zip(draw.iter().rev().chain(std::iter::repeat(&0))).for_each(|(to, from)| *to = *from);
+        buffer
+            .iter_mut()
+            .rev()
+            .zip(draw.iter().rev().chain(std::iter::repeat(&0)))
+            .for_each(|(to, from)| *to = *from);
     }
 }

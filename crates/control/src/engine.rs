@@ -129,6 +129,7 @@ impl Engine {
         self.compute.remove(id).await?;
         self.fleet.forget(id);
         let forgotten = self.store.instance_delete(id).await;
-        forgotten.map_err(|e| ComputeError::Failed(format!("instance {id} cannot be forgotten: {e}")))
+        forgotten
+            .map_err(|e| ComputeError::Failed(format!("instance {id} cannot be forgotten: {e}")))
     }
 }

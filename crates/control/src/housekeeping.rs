@@ -50,18 +50,32 @@ pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
 
 /// The images that must stay, by the name of the pin that keeps each.
 fn needed(operations: &[Operation], services: &[Service]) -> BTreeMap<String, Digest> {
-    let deploying = operations.iter().filter_map(|o| Some((pin_of(&o.id), o.image.clone()?)));
+    let deploying = operations
+        .iter()
+        .filter_map(|o| Some((pin_of(&o.id), o.image.clone()?)));
     let deployed = services.iter().filter_map(|s| {
         let deployed = s.deployed.as_ref()?;
-        Some((format!("service-{}-{}", s.id, deployed.revision), deployed.image.clone()))
+        Some((
+            format!("service-{}-{}", s.id, deployed.revision),
+            deployed.image.clone(),
+        ))
     });
     deploying.chain(deployed).collect()
 }
 
 async fn collect(engine: &Engine) {
-    match engine.images.content().collect_garbage(engine.clock.now().0).await {
+    match engine
+        .images
+        .content()
+        .collect_garbage(engine.clock.now().0)
+        .await
+    {
         Ok(collected) if collected.blobs > 0 => {
-            tracing::info!(blobs = collected.blobs, bytes = collected.bytes, "image content collected");
+            tracing::info!(
+                blobs = collected.blobs,
+                bytes = collected.bytes,
+                "image content collected"
+            );
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "image content could not be collected"),

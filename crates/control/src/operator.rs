@@ -34,17 +34,24 @@ impl Operator {
     }
 
     async fn perform(&self, call: &Call) -> Result<Value, ApiError> {
-        let failed = |error: apron_store::StoreError| internal(call, "use the sealed credentials", &error);
+        let failed =
+            |error: apron_store::StoreError| internal(call, "use the sealed credentials", &error);
         match call.operation.as_str() {
             "PutRegistryCredential" => {
                 let input: PutRegistryCredential = read(call)?;
                 let value = format!("{}:{}", input.username, input.password);
-                self.store.secret_put(REGISTRY_SECRETS, &input.host, value.as_bytes()).await.map_err(failed)?;
+                self.store
+                    .secret_put(REGISTRY_SECRETS, &input.host, value.as_bytes())
+                    .await
+                    .map_err(failed)?;
                 Ok(json!({}))
             }
             "DeleteRegistryCredential" => {
                 let input: DeleteRegistryCredential = read(call)?;
-                self.store.secret_delete(REGISTRY_SECRETS, &input.host).await.map_err(failed)?;
+                self.store
+                    .secret_delete(REGISTRY_SECRETS, &input.host)
+                    .await
+                    .map_err(failed)?;
                 Ok(json!({}))
             }
             "ListRegistryCredentials" => {
@@ -57,7 +64,8 @@ impl Operator {
 }
 
 fn read<T: serde::de::DeserializeOwned>(call: &Call) -> Result<T, ApiError> {
-    serde_json::from_value(call.input.clone()).map_err(|error| ApiError::serialization(error.to_string()))
+    serde_json::from_value(call.input.clone())
+        .map_err(|error| ApiError::serialization(error.to_string()))
 }
 
 #[async_trait]

@@ -10,7 +10,12 @@ use std::time::Duration;
 pub async fn probe(engine: &Engine, id: &InstanceId, check: &HealthCheck) -> ProbeAnswer {
     let probe = match check.protocol {
         HealthProtocol::Tcp => Probe::Tcp,
-        HealthProtocol::Http => Probe::Http { path: check.path.clone() },
+        HealthProtocol::Http => Probe::Http {
+            path: check.path.clone(),
+        },
     };
-    engine.compute.probe(id, &probe, Duration::from_secs(u64::from(check.timeout))).await
+    engine
+        .compute
+        .probe(id, &probe, Duration::from_secs(u64::from(check.timeout)))
+        .await
 }

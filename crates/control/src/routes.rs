@@ -3,7 +3,9 @@
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::fleet::Fleet;
 use crate::settings::Settings;
-use apron_domain::{Instance, InstanceId, InstanceRole, OperationKind, Service, ServiceId, ServiceStatus};
+use apron_domain::{
+    Instance, InstanceId, InstanceRole, OperationKind, Service, ServiceId, ServiceStatus,
+};
 use apron_link::proxy::{Certificate, Route, RouteState, RouteTable, Upstream};
 use apron_store::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +47,14 @@ impl Routes {
         dataplane: Arc<dyn DataPlane>,
         certificates: watch::Receiver<Vec<Certificate>>,
     ) -> Routes {
-        Routes { settings, store, fleet, dataplane, certificates, published: Mutex::new(None) }
+        Routes {
+            settings,
+            store,
+            fleet,
+            dataplane,
+            certificates,
+            published: Mutex::new(None),
+        }
     }
 
     /// The services' certificates as they are replaced.
@@ -60,7 +69,13 @@ impl Routes {
         let services = self.store.services_live().await?;
         let instances = self.store.instances().await?;
         let closing = self.closing().await?;
-        let mut table = table(&self.settings, &services, &closing, &instances, &self.fleet.addresses());
+        let mut table = table(
+            &self.settings,
+            &services,
+            &closing,
+            &instances,
+            &self.fleet.addresses(),
+        );
         table.certificates.clone_from(&self.certificates.borrow());
         if let Some(last) = published.as_ref() {
             table.generation = last.generation;
@@ -79,13 +94,21 @@ impl Routes {
     /// Services that are being paused or deleted and have no traffic any more.
     async fn closing(&self) -> Result<BTreeMap<ServiceId, OperationKind>, RoutesError> {
         let unfinished = self.store.operations_unfinished().await?;
-        Ok(unfinished.into_iter().filter(|o| !o.kind.deploys()).map(|o| (o.service, o.kind)).collect())
+        Ok(unfinished
+            .into_iter()
+            .filter(|o| !o.kind.deploys())
+            .map(|o| (o.service, o.kind))
+            .collect())
     }
 
     /// Of these instances, those that still have requests; all of them while nothing is known.
     pub fn busy(&self, instances: &[InstanceId]) -> BTreeSet<InstanceId> {
         let draining = self.dataplane.draining();
-        let is_busy = |id: &&InstanceId| draining.as_ref().is_none_or(|d| d.contains_key(id.as_str()));
+        let is_busy = |id: &&InstanceId| {
+            draining
+                .as_ref()
+                .is_none_or(|d| d.contains_key(id.as_str()))
+        };
         instances.iter().filter(is_busy).cloned().collect()
     }
 }
@@ -106,19 +129,31 @@ fn table(
             _ => RouteState::Serving,
         };
         let upstreams = instances.iter().filter_map(|instance| {
-            let takes_traffic =
-                instance.service == service.id && instance.role == InstanceRole::Active && instance.ready;
+            let takes_traffic = instance.service == service.id
+                && instance.role == InstanceRole::Active
+                && instance.ready;
             let address = *addresses.get(&instance.id)?;
-            takes_traffic.then(|| Upstream { instance: instance.id.to_string(), address })
+            takes_traffic.then(|| Upstream {
+                instance: instance.id.to_string(),
+                address,
+            })
         });
         Some(Route {
             service: service.id.to_string(),
             hosts: vec![settings.service_host(&service.label)],
             state,
-            upstreams: if state == RouteState::Serving { upstreams.collect() } else { Vec::new() },
+            upstreams: if state == RouteState::Serving {
+                upstreams.collect()
+            } else {
+                Vec::new()
+            },
             max_concurrency: deployed.config.scaling.max_concurrency,
             request_timeout_ms: REQUEST_TIMEOUT_MS,
         })
     });
-    RouteTable { generation: 0, certificates: Vec::new(), routes: routes.collect() }
+    RouteTable {
+        generation: 0,
+        certificates: Vec::new(),
+        routes: routes.collect(),
+    }
 }

@@ -36,7 +36,10 @@ impl Settings {
 
     /// The ARN of a service.
     pub fn service_arn(&self, name: &str, id: &str) -> String {
-        format!("arn:aws:apprunner:{}:{}:service/{name}/{id}", self.region, self.account)
+        format!(
+            "arn:aws:apprunner:{}:{}:service/{name}/{id}",
+            self.region, self.account
+        )
     }
 
     /// The ARN of the account's built-in auto scaling configuration.
