@@ -1,20 +1,21 @@
 //! A client's HTTP/1 connection: one request after the other.
 
-pub mod admit;
 pub mod exchange;
 pub mod forward;
-pub mod intake;
 pub mod tunnel;
 
 use crate::buffer::{Buffer, poll_read};
 use crate::deadline::{Deadline, Expired};
 use crate::h1::head::{Search, find_end, leading_empty_lines};
-use crate::h1::request::Refusal;
+use crate::h1::request::{self, Refusal, slots};
 use crate::h1::rewrite::{self, Answer};
 use crate::reason::Reason;
+use crate::route::Route;
+use crate::service::Finished;
+use crate::visit::Visitor;
+use crate::visit::intake::Decision;
 use crate::worker::Worker;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -58,32 +59,13 @@ impl ClientIo for tokio_rustls::server::TlsStream<TcpStream> {
     }
 }
 
-/// How the client reached the proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// With TLS, for this server name in lower case.
-    Https {
-        /// The name.
-        name: Box<str>,
-    },
-    /// Without TLS; requests are forwarded.
-    Http,
-    /// Without TLS; requests are redirected to `https`.
-    Redirect,
-}
-
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client<C> {
-    worker: Rc<Worker>,
+    visitor: Visitor,
     stream: C,
     inbox: Buffer,
     deadline: Deadline,
-    scheme: Scheme,
-    /// The client's address as it is written into requests.
-    address: Box<str>,
-    /// The port the client connected to, likewise.
-    port: Box<str>,
     refused: bool,
 }
 
@@ -110,26 +92,13 @@ enum NoHead {
 
 impl<C: ClientIo> Client<C> {
     /// A connection that was just made; a `refused` one gets an answer that says so to its first request.
-    pub fn new(
-        worker: Rc<Worker>,
-        stream: C,
-        peer: SocketAddr,
-        scheme: Scheme,
-        refused: bool,
-    ) -> Client<C> {
-        let port = stream
-            .tcp()
-            .local_addr()
-            .map_or(0, |address| address.port());
-        let deadline = worker.sweep.register();
+    pub fn new(visitor: Visitor, stream: C, refused: bool) -> Client<C> {
+        let deadline = visitor.worker.sweep.register();
         Client {
-            worker,
+            visitor,
             stream,
             inbox: Buffer::default(),
             deadline,
-            scheme,
-            address: peer.ip().to_canonical().to_string().into(),
-            port: port.to_string().into(),
             refused,
         }
     }
@@ -151,6 +120,57 @@ impl<C: ClientIo> Client<C> {
             }
         };
         self.end(next).await;
+    }
+
+    /// Handles the request whose head is the first `length` bytes of the inbox.
+    async fn request(&mut self, length: usize) -> Next {
+        let decision = match request::parse(&self.inbox.unread()[..length], &mut slots()) {
+            Ok(request) => Ok(self.visitor.decide(&request)),
+            Err(refusal) => Err(Reason::Refused(refusal)),
+        };
+        self.inbox.consume(length);
+        match decision {
+            Ok(Decision::Forward(intake)) => Box::pin(self.forward(intake)).await,
+            Ok(Decision::Answer {
+                reason,
+                to_head,
+                persistent,
+                route,
+            }) => self.answer_for(reason, to_head, persistent, route).await,
+            Ok(Decision::Redirect {
+                status,
+                location,
+                to_head,
+                persistent,
+            }) => {
+                let text = "this service is reached by https";
+                let answer = Answer {
+                    status,
+                    reason: "https-only",
+                    text,
+                    location: Some(&location),
+                };
+                self.answer(&answer, to_head, persistent).await
+            }
+            Err(reason) => self.refuse(reason).await,
+        }
+    }
+
+    async fn answer_for(
+        &mut self,
+        reason: Reason,
+        to_head: bool,
+        persistent: bool,
+        route: Option<Arc<Route>>,
+    ) -> Next {
+        let answer = reason.answer();
+        if let Some(route) = route {
+            route.service.counters.add(Finished {
+                status: answer.status,
+                ..Finished::default()
+            });
+        }
+        self.answer(&answer, to_head, persistent).await
     }
 
     /// Waits for a whole head; answers its length.
@@ -190,7 +210,7 @@ impl<C: ClientIo> Client<C> {
     fn bound_head(&mut self, begun: &mut bool, leaving: &mut bool) {
         if self.inbox.is_empty() && !*begun {
             self.inbox.release();
-            if self.worker.retiring() && !*leaving {
+            if self.visitor.worker.retiring() && !*leaving {
                 *leaving = true;
                 self.deadline.set_phase(Some(RETIRING_IDLE_MAX));
             } else if !self.deadline.has_phase() {
@@ -204,7 +224,7 @@ impl<C: ClientIo> Client<C> {
 
     /// Reads what has arrived into the inbox; zero is the end.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let mut scratch = self.worker.scratch();
+        let mut scratch = self.visitor.worker.scratch();
         let read = ready!(poll_read(
             context,
             &mut self.stream,
@@ -251,7 +271,7 @@ impl<C: ClientIo> Client<C> {
                 self.deadline.set_total(Some(LINGER_MAX));
                 let _ = self
                     .deadline
-                    .bound(linger(&self.worker, &mut self.stream))
+                    .bound(linger(&self.visitor.worker, &mut self.stream))
                     .await;
             }
             Next::Reset => {

@@ -22,4 +22,5 @@ mod service;
 mod shared;
 mod snapshot;
 mod tls;
+mod visit;
 mod worker;

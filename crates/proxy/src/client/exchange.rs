@@ -1,7 +1,5 @@
 //! One request on one upstream connection: both bodies move at the same time, each as fast as its receiver takes it.
 
-use super::forward::Upstream;
-use super::intake::Intake;
 use super::{Client, ClientIo, Next, tunnel};
 use crate::buffer::{Buffer, poll_read};
 use crate::deadline::Expired;
@@ -13,6 +11,9 @@ use crate::h1::response::{self, Response};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::reason::Reason;
 use crate::service::Finished;
+use crate::visit::Caller;
+use crate::visit::connect::Upstream;
+use crate::visit::intake::Intake;
 use crate::worker::Slot;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -170,12 +171,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     fn poll_request(&mut self, context: &mut Context<'_>) -> Option<End> {
         if self.sending == Sending::Going {
             let Client {
-                worker,
+                visitor,
                 stream,
                 inbox,
                 ..
             } = &mut *self.client;
-            let mut scratch = worker.scratch();
+            let mut scratch = visitor.worker.scratch();
             match self.request.poll(
                 context,
                 &mut scratch,
@@ -221,7 +222,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                     );
                 }
             }
-            let mut scratch = self.client.worker.scratch();
+            let mut scratch = self.client.visitor.worker.scratch();
             match poll_read(context, &mut self.upstream.stream, &mut scratch) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(0)) => {
@@ -263,7 +264,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 self.response = Some(delivering(
                     &response,
                     self.intake,
-                    self.client.worker.retiring(),
+                    self.client.visitor.worker.retiring(),
                     out,
                 ));
             }
@@ -275,12 +276,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     fn poll_response(&mut self, context: &mut Context<'_>) -> Option<End> {
         let delivering = self.response.as_mut()?;
         let Client {
-            worker,
+            visitor,
             stream,
             inbox,
             ..
         } = &mut *self.client;
-        let mut scratch = worker.scratch();
+        let mut scratch = visitor.worker.scratch();
         match delivering.flow.poll(
             context,
             &mut scratch,
@@ -338,6 +339,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             return End::Again;
         }
         self.client
+            .visitor
             .worker
             .report_unreachable(&slot.instance, format!("exchange: {error}"));
         End::Failed(Reason::InstanceClosed)
@@ -358,7 +360,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             return;
         };
         if response.upstream_persistent && self.sending == Sending::Done && self.inbox.is_empty() {
-            let worker = &self.client.worker;
+            let worker = &self.client.visitor.worker;
             let (now_ms, max) = (worker.sweep.now_ms(), slot.max_concurrency);
             let mut pool = worker.pool.borrow_mut();
             pool.keep(

@@ -1,66 +1,35 @@
 //! Forwarding a request: a place, a connection, an exchange; again where that is safe.
 
-use super::admit::NoPlace;
 use super::exchange::{End, Exchange};
-use super::intake::Intake;
 use super::{Client, ClientIo, Next, READ_AHEAD_BYTES_MAX};
+use crate::deadline::Deadline;
 use crate::reason::Reason;
-use crate::service::{Finished, Service};
-use crate::worker::Slot;
+use crate::visit::admit::{NoPlace, admit};
+use crate::visit::connect::connect;
+use crate::visit::intake::Intake;
+use crate::visit::{Caller, Record};
+use crate::worker::Worker;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use tokio::net::TcpStream;
-
-/// Longest time a connection to an instance may take to be made.
-pub const CONNECT_MAX: Duration = Duration::from_secs(5);
-
-/// A connection to an instance.
-#[derive(Debug)]
-pub(super) struct Upstream {
-    pub(super) stream: TcpStream,
-    /// It carried requests before, so the instance may close it at any moment without having seen this one.
-    pub(super) reused: bool,
-}
-
-/// Counts a request when it is over, however it ends.
-#[derive(Debug)]
-pub(super) struct Record {
-    service: Arc<Service>,
-    started: std::time::Instant,
-    pub(super) finished: Finished,
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.finished.latency_ms =
-            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.service.counters.add(self.finished);
-    }
-}
 
 impl<C: ClientIo> Client<C> {
     /// Forwards a request and delivers its response.
     pub(super) async fn forward(&mut self, mut intake: Box<Intake>) -> Next {
         let service = Arc::clone(&intake.route.service);
-        let started = std::time::Instant::now();
-        let mut record = Record {
-            service: Arc::clone(&service),
-            started,
-            finished: Finished::default(),
-        };
+        let mut record = Record::new(&service);
         self.deadline.set_total(intake.route.timeout);
         self.deadline.set_phase(None);
         let mut fresh_only = false;
         loop {
-            let slot = match self.admit(&service).await {
+            let slot = match admit(self, &service).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
                 Err(NoPlace::Answer(reason)) => {
                     return self.fail(reason, &intake, &mut record).await;
                 }
             };
-            let upstream = match self.connect(&slot, &intake, fresh_only).await {
+            let upstream = match connect(self, &slot, intake.repeatable, fresh_only).await {
                 Ok(Some(upstream)) => upstream,
                 Ok(None) => continue,
                 Err(NoPlace::ClientGone) => return Next::Reset,
@@ -90,70 +59,19 @@ impl<C: ClientIo> Client<C> {
         // The body may not have been read, so the connection ends here.
         self.answer(&answer, intake.to_head, false).await
     }
+}
 
-    /// Takes an idle connection to the instance or makes one; `None` if the instance does not take connections.
-    async fn connect(
-        &mut self,
-        slot: &Slot,
-        intake: &Intake,
-        fresh: bool,
-    ) -> Result<Option<Upstream>, NoPlace> {
-        let now_ms = self.worker.sweep.now_ms();
-        if !fresh {
-            // What cannot be repeated must not meet a connection that is just being closed, if that can be known.
-            let idle =
-                self.worker
-                    .pool
-                    .borrow_mut()
-                    .take(&slot.instance, now_ms, !intake.repeatable);
-            if let Some(stream) = idle {
-                return Ok(Some(Upstream {
-                    stream,
-                    reused: true,
-                }));
-            }
-        }
-        let error = match Box::pin(self.connect_anew(slot)).await? {
-            Ok(stream) => {
-                slot.instance.trust();
-                return Ok(Some(Upstream {
-                    stream,
-                    reused: false,
-                }));
-            }
-            Err(error) => error,
-        };
-        slot.instance.suspect(self.worker.sweep.precise_ms());
-        self.worker
-            .report_unreachable(&slot.instance, format!("connect: {error}"));
-        Ok(None)
+impl<C: ClientIo> Caller for Client<C> {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.visitor.worker
     }
 
-    async fn connect_anew(&mut self, slot: &Slot) -> Result<std::io::Result<TcpStream>, NoPlace> {
-        let mut connecting = std::pin::pin!(tokio::time::timeout(
-            CONNECT_MAX,
-            TcpStream::connect(slot.instance.address)
-        ));
-        let connected = std::future::poll_fn(|context| {
-            if let Poll::Ready(connected) = connecting.as_mut().poll(context) {
-                return Poll::Ready(Ok(connected));
-            }
-            if self.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(NoPlace::ClientGone));
-            }
-            match self.deadline.expired(context) {
-                Some(_) => Poll::Ready(Err(NoPlace::Answer(Reason::RequestTimeout))),
-                None => Poll::Pending,
-            }
-        });
-        Ok(match connected.await? {
-            Ok(connected) => connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)),
-            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-        })
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
     }
 
     /// Ready when the client has gone. What it sends meanwhile is kept, within bounds.
-    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.inbox.len() < READ_AHEAD_BYTES_MAX {
             match ready!(self.poll_fill(context)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),

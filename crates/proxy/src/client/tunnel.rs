@@ -67,13 +67,13 @@ pub(super) async fn tunnel<C: ClientIo>(
     client.deadline.set_total(None);
     let next = std::future::poll_fn(|context| {
         let Client {
-            worker,
+            visitor,
             stream,
             inbox: client_inbox,
             deadline,
             ..
         } = &mut *client;
-        let mut scratch = worker.scratch();
+        let mut scratch = visitor.worker.scratch();
         let polled = up
             .poll(context, &mut scratch, (stream, client_inbox), &mut upstream)
             .and_then(|()| down.poll(context, &mut scratch, (&mut upstream, &mut inbox), stream));

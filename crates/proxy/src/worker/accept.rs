@@ -2,8 +2,9 @@
 
 use super::run::Purpose;
 use super::{Admitted, Worker};
-use crate::client::{Client, Scheme};
+use crate::client::Client;
 use crate::tls::UNRECOGNIZED_NAME;
+use crate::visit::{Scheme, Visitor};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,14 +71,21 @@ async fn serve(
 ) {
     // Small answers must not wait for an acknowledgement. Failing means that the connection is gone, which reading tells.
     let _ = stream.set_nodelay(true);
+    let port = stream.local_addr().map_or(0, |address| address.port());
+    let visitor = |scheme| Visitor {
+        worker: Rc::clone(&worker),
+        scheme,
+        address: peer.ip().to_canonical().to_string().into(),
+        port: port.to_string().into(),
+    };
     match purpose {
         Purpose::Plain => {
-            Client::new(worker, stream, peer, Scheme::Http, refused)
+            Client::new(visitor(Scheme::Http), stream, refused)
                 .serve()
                 .await
         }
         Purpose::Redirect => {
-            Client::new(worker, stream, peer, Scheme::Redirect, refused)
+            Client::new(visitor(Scheme::Redirect), stream, refused)
                 .serve()
                 .await
         }
@@ -87,7 +95,7 @@ async fn serve(
             let done = deadline.bound(Box::pin(handshake(&worker, stream))).await;
             drop(deadline);
             if let Ok(Ok((tls, name))) = done {
-                Client::new(worker, tls, peer, Scheme::Https { name }, refused)
+                Client::new(visitor(Scheme::Https { name }), tls, refused)
                     .serve()
                     .await;
             }

@@ -2,12 +2,14 @@
 
 use super::{Worker, accept};
 use crate::deadline::SWEEP_INTERVAL;
-use crate::shared::Shared;
+use crate::shared::{Orders, Shared};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
 
 /// What becomes of the connections of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -> std::
             // The listener itself stays open in whoever made it; here only accepting ends.
             task.abort();
         }
-        leave(&worker).await;
+        leave(&worker, index).await;
         Ok(())
     })
 }
@@ -66,16 +68,26 @@ pub fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -> std::
 async fn follow(worker: &Rc<Worker>, index: usize) {
     let mut orders = worker.shared.orders.clone();
     loop {
-        let latest = orders.borrow_and_update().clone();
-        *worker.table.borrow_mut() = latest.table;
-        worker.retiring.set(latest.retire_by.is_some());
-        worker.shared.following[index].store(latest.sequence, SeqCst);
-        worker.shared.followed.notify_waiters();
+        let retire_by = adopt(worker, index, &mut orders);
         worker.pool.borrow_mut().sweep(worker.sweep.now_ms());
-        if latest.retire_by.is_some() || orders.changed().await.is_err() {
+        if retire_by.is_some() || orders.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// Puts the latest order in force and says so; answers by when to leave.
+fn adopt(worker: &Worker, index: usize, orders: &mut watch::Receiver<Orders>) -> Option<Instant> {
+    let latest = orders.borrow_and_update().clone();
+    *worker.table.borrow_mut() = latest.table;
+    worker.retiring.set(latest.retire_by.is_some());
+    says_it_follows(worker, index, latest.sequence);
+    latest.retire_by
+}
+
+fn says_it_follows(worker: &Worker, index: usize, sequence: u64) {
+    worker.shared.following[index].store(sequence, SeqCst);
+    worker.shared.followed.notify_waiters();
 }
 
 async fn sweep(worker: Rc<Worker>) {
@@ -88,23 +100,23 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
-/// Waits until the connections have ended, within the bound of the order. Later orders may change it, and the table.
-async fn leave(worker: &Rc<Worker>) {
+/// Waits until the connections have ended, within the bound of the order; orders are still followed.
+async fn leave(worker: &Rc<Worker>, index: usize) {
     // Wakes idle connections, so that they see that it is time to go.
     worker.sweep.run(true);
     let mut orders = worker.shared.orders.clone();
     while worker.connections.get() > 0 {
-        let latest = orders.borrow_and_update().clone();
-        *worker.table.borrow_mut() = latest.table;
-        let by = latest.retire_by.unwrap_or_else(std::time::Instant::now);
+        let by = adopt(worker, index, &mut orders).unwrap_or_else(Instant::now);
         tokio::select! {
             () = worker.left.notified() => {}
-            changed = orders.changed() => if changed.is_err() { return },
+            changed = orders.changed() => if changed.is_err() { break },
             () = tokio::time::sleep_until(by.into()) => {
                 let count = worker.connections.get();
                 tracing::warn!(count, "connections remain at the end of the drain and are closed");
-                return;
+                break;
             }
         }
     }
+    // Nobody must wait for a worker that has left.
+    says_it_follows(worker, index, u64::MAX);
 }

@@ -1,12 +1,11 @@
 //! From a head to a decision: forward, redirect or answer.
 
-use super::{Client, ClientIo, Next, Scheme};
-use crate::h1::request::{self, Request, slots};
-use crate::h1::rewrite::{self, Answer, Forwarding};
+use super::{Scheme, Visitor};
+use crate::h1::request::Request;
+use crate::h1::rewrite::{self, Forwarding};
 use crate::h1::{Framing, Version};
 use crate::reason::Reason;
 use crate::route::Route;
-use crate::service::Finished;
 use apron_link::proxy::RouteState;
 use std::sync::Arc;
 
@@ -34,70 +33,37 @@ pub struct Intake {
 }
 
 /// What is done with a request.
-enum Decision {
+#[derive(Debug)]
+pub enum Decision {
+    /// It is forwarded.
     Forward(Box<Intake>),
+    /// The platform answers.
     Answer {
+        /// Why.
         reason: Reason,
+        /// The method is HEAD.
         to_head: bool,
+        /// The client's connection may take another request.
         persistent: bool,
+        /// The service, if it is known.
         route: Option<Arc<Route>>,
     },
+    /// It is to be made again, to another URL.
     Redirect {
+        /// The status code.
         status: u16,
+        /// The URL.
         location: String,
+        /// The method is HEAD.
         to_head: bool,
+        /// The client's connection may take another request.
         persistent: bool,
     },
-    Refuse(Reason),
 }
 
-impl<C: ClientIo> Client<C> {
-    /// Handles the request whose head is the first `length` bytes of the inbox.
-    pub(super) async fn request(&mut self, length: usize) -> Next {
-        let decision = self.decide(length);
-        self.inbox.consume(length);
-        match decision {
-            Decision::Forward(intake) => Box::pin(self.forward(intake)).await,
-            Decision::Refuse(reason) => self.refuse(reason).await,
-            Decision::Answer {
-                reason,
-                to_head,
-                persistent,
-                route,
-            } => {
-                let answer = reason.answer();
-                if let Some(route) = route {
-                    route.service.counters.add(Finished {
-                        status: answer.status,
-                        ..Finished::default()
-                    });
-                }
-                self.answer(&answer, to_head, persistent).await
-            }
-            Decision::Redirect {
-                status,
-                location,
-                to_head,
-                persistent,
-            } => {
-                let text = "this service is reached by https";
-                let answer = Answer {
-                    status,
-                    reason: "https-only",
-                    text,
-                    location: Some(&location),
-                };
-                self.answer(&answer, to_head, persistent).await
-            }
-        }
-    }
-
-    fn decide(&self, length: usize) -> Decision {
-        let mut slots = slots();
-        let request = match request::parse(&self.inbox.unread()[..length], &mut slots) {
-            Ok(request) => request,
-            Err(refusal) => return Decision::Refuse(Reason::Refused(refusal)),
-        };
+impl Visitor {
+    /// Decides what is done with a request.
+    pub fn decide(&self, request: &Request<'_, '_>) -> Decision {
         let to_head = request.method == "HEAD";
         let bodyless = matches!(request.framing, Framing::None | Framing::Length(0));
         let persistent = request.persistent() && !self.worker.retiring();
@@ -128,7 +94,7 @@ impl<C: ClientIo> Client<C> {
             let persistent = persistent && bodyless && request.version == Version::Http11;
             return Decision::Redirect {
                 status,
-                location: self.https_url(&request),
+                location: self.https_url(request),
                 to_head,
                 persistent,
             };
@@ -137,7 +103,7 @@ impl<C: ClientIo> Client<C> {
             return answer(Reason::Paused, Some(route));
         }
         Decision::Forward(Box::new(Intake {
-            head: self.rewritten(&request),
+            head: self.rewritten(request),
             framing: request.framing,
             version: request.version,
             to_head,

@@ -1,0 +1,85 @@
+//! A connection to the instance at which a place was taken.
+
+use super::Caller;
+use super::admit::NoPlace;
+use crate::reason::Reason;
+use crate::worker::Slot;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Longest time a connection to an instance may take to be made.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A connection to an instance.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The connection.
+    pub stream: TcpStream,
+    /// It carried requests before, so the instance may close it at any moment without having seen this one.
+    pub reused: bool,
+}
+
+/// Takes an idle connection to the instance or makes one; `None` if the instance does not take connections.
+/// `repeatable` requests may meet a connection that is just being closed, as they can be sent again.
+pub async fn connect(
+    caller: &mut impl Caller,
+    slot: &Slot,
+    repeatable: bool,
+    fresh: bool,
+) -> Result<Option<Upstream>, NoPlace> {
+    if !fresh {
+        let worker = caller.worker();
+        let now_ms = worker.sweep.now_ms();
+        let idle = worker
+            .pool
+            .borrow_mut()
+            .take(&slot.instance, now_ms, !repeatable);
+        if let Some(stream) = idle {
+            return Ok(Some(Upstream {
+                stream,
+                reused: true,
+            }));
+        }
+    }
+    let error = match Box::pin(connect_anew(caller, slot)).await? {
+        Ok(stream) => {
+            slot.instance.trust();
+            return Ok(Some(Upstream {
+                stream,
+                reused: false,
+            }));
+        }
+        Err(error) => error,
+    };
+    let worker = caller.worker();
+    slot.instance.suspect(worker.sweep.precise_ms());
+    worker.report_unreachable(&slot.instance, format!("connect: {error}"));
+    Ok(None)
+}
+
+async fn connect_anew(
+    caller: &mut impl Caller,
+    slot: &Slot,
+) -> Result<std::io::Result<TcpStream>, NoPlace> {
+    let mut connecting = std::pin::pin!(tokio::time::timeout(
+        CONNECT_MAX,
+        TcpStream::connect(slot.instance.address)
+    ));
+    let connected = std::future::poll_fn(|context| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(context) {
+            return Poll::Ready(Ok(connected));
+        }
+        if caller.poll_gone(context).is_ready() {
+            return Poll::Ready(Err(NoPlace::ClientGone));
+        }
+        match caller.deadline().expired(context) {
+            Some(_) => Poll::Ready(Err(NoPlace::Answer(Reason::RequestTimeout))),
+            None => Poll::Pending,
+        }
+    });
+    Ok(match connected.await? {
+        Ok(connected) => connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)),
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    })
+}
