@@ -48,12 +48,16 @@ pub(super) fn tls_config(ca_pem: &[String]) -> Result<Arc<ClientConfig>, String>
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(system_certificates().iter().cloned());
     for pem in ca_pem {
+        let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             let certificate = certificate
                 .map_err(|e| format!("an additional certificate cannot be read: {e}"))?;
             roots
                 .add(certificate)
                 .map_err(|e| format!("an additional certificate is invalid: {e}"))?;
+        }
+        if roots.len() == before {
+            return Err("an additional certificate has no PEM text of one".to_owned());
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // the tests' own surroundings are expected to work
 
+mod archives;
 mod client;
 mod content;
 mod distribution;
@@ -13,7 +14,10 @@ mod listing;
 mod manifests;
 mod privileged_clients;
 mod privileged_disk_full;
+mod privileged_hostile;
+mod privileged_round_trip;
 mod privileged_unpack;
 mod pulls;
+mod pulls_authenticated;
 mod server;
 mod uploads;

@@ -104,6 +104,62 @@ async fn build(tools: &Tools, content: &str) -> String {
     layout
 }
 
+/// Copies an image to the server in one form, unpacks what arrived, and copies it back.
+async fn copy_and_check(
+    server: &TestServer,
+    tools: &Tools,
+    layout: &str,
+    tag: &str,
+    options: &[&str],
+    media_type: &str,
+) {
+    let host = server.host();
+    let target = format!("docker://{host}/team/app:{tag}");
+    let mut arguments = vec!["copy", "--dest-tls-verify=false"];
+    arguments.extend_from_slice(options);
+    arguments.extend([layout, target.as_str()]);
+    tools.run("skopeo", &arguments).await;
+    let reference = Reference::parse(tag).unwrap();
+    let digest = server
+        .store
+        .resolve("team/app", &reference)
+        .await
+        .unwrap()
+        .unwrap();
+    let (found, _) = server
+        .store
+        .manifest_bytes(digest.as_str())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, media_type, "{tag}");
+    let image = server.store.image(digest.as_str()).await.unwrap();
+    assert_eq!(
+        (image.config.user.as_str(), &image.config.cmd[..]),
+        ("1000", &["/hello".to_owned()][..])
+    );
+    let destination = tools.directory.path().join(tag).join("layer");
+    unpack(
+        &server.store,
+        &image.layers[0],
+        &destination,
+        &UnpackBounds::default(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        std::fs::read_to_string(destination.join("hello")).unwrap(),
+        "hello"
+    );
+    let back = format!("dir:{}", tools.path(&format!("back-{tag}")));
+    tools
+        .run(
+            "skopeo",
+            &["copy", "--src-tls-verify=false", &target, &back],
+        )
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn skopeo_copies_in_every_form_and_back() {
     let (server, tools) = (secured().await, Tools::new());
@@ -134,50 +190,7 @@ async fn skopeo_copies_in_every_form_and_back() {
             OCI_MANIFEST,
         ),
     ] {
-        let target = format!("docker://{host}/team/app:{tag}");
-        let mut arguments = vec!["copy", "--dest-tls-verify=false"];
-        arguments.extend_from_slice(options);
-        arguments.extend([layout.as_str(), target.as_str()]);
-        tools.run("skopeo", &arguments).await;
-        let reference = Reference::parse(tag).unwrap();
-        let digest = server
-            .store
-            .resolve("team/app", &reference)
-            .await
-            .unwrap()
-            .unwrap();
-        let (found, _) = server
-            .store
-            .manifest_bytes(digest.as_str())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(found, media_type, "{tag}");
-        let image = server.store.image(digest.as_str()).await.unwrap();
-        assert_eq!(
-            (image.config.user.as_str(), &image.config.cmd[..]),
-            ("1000", &["/hello".to_owned()][..])
-        );
-        let destination = tools.directory.path().join(tag).join("layer");
-        unpack(
-            &server.store,
-            &image.layers[0],
-            &destination,
-            &UnpackBounds::default(),
-        )
-        .await
-        .unwrap();
-        assert_eq!(
-            std::fs::read_to_string(destination.join("hello")).unwrap(),
-            "hello"
-        );
-        let back = format!("dir:{}", tools.path(&format!("back-{tag}")));
-        tools
-            .run(
-                "skopeo",
-                &["copy", "--src-tls-verify=false", &target, &back],
-            )
-            .await;
+        copy_and_check(&server, &tools, &layout, tag, options, media_type).await;
     }
     let listed = tools
         .run(

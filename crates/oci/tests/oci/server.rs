@@ -27,6 +27,8 @@ pub struct TestGate {
     /// Repositories that may not be read.
     pub secret: Mutex<BTreeSet<String>>,
     pub pushed: Mutex<Vec<(String, Option<String>, String)>>,
+    /// The `Authorization` header of each request.
+    pub authorizations: Mutex<Vec<Option<String>>>,
 }
 
 #[async_trait]
@@ -37,6 +39,10 @@ impl Gate for TestGate {
         repository: Option<&str>,
         action: Action,
     ) -> Result<(), Refusal> {
+        self.authorizations
+            .lock()
+            .unwrap()
+            .push(authorization.map(str::to_owned));
         if let Some(pair) = &self.credentials {
             let expected = format!("Basic {}", STANDARD.encode(pair));
             if authorization != Some(expected.as_str()) {
