@@ -139,6 +139,8 @@ fn append(
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(0);
     header.set_cksum();
     archive

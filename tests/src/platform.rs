@@ -265,13 +265,17 @@ impl Platform {
     /// Ends every process of the platform with SIGKILL and undoes its mounts: what a power cut leaves, except for what
     /// only the kernel forgets.
     pub fn kill_everything(&self) -> Result<()> {
-        for process in processes::all(self)? {
-            process.kill();
-        }
+        // The control plane first, so that it starts nothing again; what it started meanwhile is found by the next look.
         crate::wait::until_true(
             "every process to end",
             std::time::Duration::from_secs(10),
-            || Ok(processes::all(self)?.is_empty()),
+            || {
+                let mut left = processes::all(self)?;
+                left.sort_by_key(|process| process.role != processes::Role::Serve);
+                left.iter().for_each(processes::Process::kill);
+                anyhow::ensure!(left.is_empty(), "{left:#?}");
+                Ok(true)
+            },
         )?;
         for mount in crate::traces::mounts_below(self.dir.path())? {
             if !self
@@ -287,11 +291,21 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// Leaves the end of the platform's logs as `e2e-logs/<test>.log` beside the programs: a test that failed with an
+    /// error is over by the time anybody knows.
+    fn keep_log(&self) {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("unnamed").replace("::", ".");
+        let dir = self.programs.with_file_name("e2e-logs");
+        fs::create_dir_all(&dir).ok();
+        fs::write(dir.join(format!("{test}.log")), self.own_log()).ok();
+    }
+}
+
 impl Drop for Platform {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.own_log());
-        }
+        self.keep_log();
         if std::env::var_os("E2E_KEEP").is_some() {
             self.dir.disable_cleanup(true);
             return;

@@ -109,12 +109,12 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
         .context("cannot open the log store")?;
     let content = ContentStore::open(&paths.images()).context("cannot open the image store")?;
     // Before anything is made on this machine: a port that is in use is the most usual reason not to start.
-    let (link, news, proxy, sockets) = listen(paths, config)?;
+    let doors = listen(paths, config)?;
     let node = start_node(paths, config, content.clone()).await?;
     let authority = Authority::open(paths.data(), certificates::now())?;
     let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
     let service_certificates = certificates::keep_services(authority, service_names)?;
-    supervise(proxy, sockets)?;
+    supervise(doors.proxy, doors.sockets)?;
     let platform = Platform::start(Parts {
         settings: settings.clone(),
         store: store.clone(),
@@ -123,7 +123,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
         authorities: config.authorities()?,
         compute: node,
         logs: logs.clone(),
-        dataplane: link,
+        dataplane: doors.link,
         certificates: service_certificates,
         clock: Arc::new(Machine),
         chance: Arc::new(Machine),
@@ -131,7 +131,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
     })
     .await
     .context("cannot start the control plane")?;
-    tokio::spawn(news::read(news, platform.clone()));
+    tokio::spawn(news::read(doors.news, platform.clone()));
     tokio::spawn(retain_logs(logs.clone()));
     site(settings, store, content, logs, identity, platform).await
 }
@@ -210,13 +210,16 @@ pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
     Ok(node)
 }
 
-type DataPlane = (
-    Arc<ProxyLink>,
-    tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>,
-);
+/// What the data plane is started with.
+struct Doors {
+    link: Arc<ProxyLink>,
+    news: tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>,
+    proxy: ProxyConfig,
+    sockets: Sockets,
+}
 
 /// Listens for the proxy, and where the proxy will.
-fn listen(paths: &Paths, config: &Config) -> Result<DataPlane> {
+fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
     let (link, news) = ProxyLink::listen(&paths.link(), config.proxy_uid)
         .with_context(|| format!("cannot listen on {}", paths.link().display()))?;
     let proxy = ProxyConfig {
@@ -232,7 +235,12 @@ fn listen(paths: &Paths, config: &Config) -> Result<DataPlane> {
     };
     let retiring = link.clone();
     let sockets = sockets(&proxy, move || retiring.retire(PROXY_RETIRES_WITHIN))?;
-    Ok((link, news, proxy, sockets))
+    Ok(Doors {
+        link,
+        news,
+        proxy,
+        sockets,
+    })
 }
 
 async fn retain_logs(logs: Arc<Logs>) {

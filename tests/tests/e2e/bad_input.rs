@@ -105,7 +105,7 @@ fn damaged_requests_are_refused() -> Result<()> {
         "SerializationException",
     )?;
     says(&call("ListServices", b"[1]")?, 400, "Exception")?;
-    says(&call("DescribeService", b"{}")?, 400, "ServiceArn")?;
+    says(&call("DescribeService", b"{}")?, 400, "erviceArn")?;
     says(
         &call("DescribeService", b"{\"ServiceArn\":7}")?,
         400,

@@ -3,10 +3,11 @@
 
 use crate::broken_create::{Broken, CRASH, FOREIGN, MISSING, SICK, WRONG_PORT};
 use anyhow::{Result, ensure};
-use apron_e2e::Platform;
 use apron_e2e::images::EchoImage;
 use apron_e2e::load::{Kind, Load};
 use apron_e2e::platform::Settings;
+use apron_e2e::{Platform, wait};
+use std::time::Duration;
 
 fn check(broken: &Broken) -> Result<()> {
     let platform = Platform::start_with(&Settings {
@@ -29,6 +30,11 @@ fn check(broken: &Broken) -> Result<()> {
         "after the rollback the service says it runs {runs}"
     );
     broken.check_evidence(&service, &platform, &operation)?;
+    wait::until_true(
+        "enough requests to mean something",
+        Duration::from_secs(20),
+        || Ok(load.tally().answered > 60),
+    )?;
     let tally = load.finish_without_failure()?;
     ensure!(tally.versions.keys().eq(["v2"]), "{tally:?}");
     Ok(())

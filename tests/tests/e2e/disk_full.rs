@@ -7,7 +7,9 @@ use apron_e2e::platform::Settings;
 use apron_e2e::{Platform, run};
 
 /// Size of the disk of the data directory, in megabytes.
-const DISK_MB: u32 = 192;
+const DISK_MB: u32 = 900;
+/// What a push leaves free on the disk for the rest of the platform, in megabytes.
+const PUSHES_LEAVE_MB: u64 = 128;
 
 fn small() -> Result<Platform> {
     Platform::start_with(&Settings {
@@ -25,7 +27,7 @@ fn a_push_to_a_full_disk_fails_and_works_later() -> Result<()> {
     let disk = platform
         .disk()
         .context("the platform has a disk of its own")?;
-    disk.fill_except(12)?;
+    disk.fill_except(PUSHES_LEAVE_MB + 10)?;
     let said = run::fails(&mut platform.push_command(&large, "echo:v2")?)?;
     ensure!(
         said.contains("space")
@@ -61,7 +63,7 @@ fn an_image_that_does_not_fit_fails_its_deployment_only() -> Result<()> {
     let disk = platform
         .disk()
         .context("the platform has a disk of its own")?;
-    disk.fill_except(15)?;
+    disk.fill_except(20)?;
     let operation = service.update_to(&platform, &large)?;
     service.settle_as(&platform, "RUNNING")?;
     let done = service.operation(&platform, &operation)?;

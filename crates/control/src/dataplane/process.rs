@@ -116,14 +116,26 @@ pub fn sockets(config: &ProxyConfig, retire: impl Fn()) -> Result<Sockets, Proxy
     match adopt(config) {
         Some((listeners, pid, pidfd)) if is_same_program(pid, &config.program) => {
             tracing::info!(pid, "proxy goes on");
-            Ok(Sockets { listeners, running: Some(pidfd) })
+            Ok(Sockets {
+                listeners,
+                running: Some(pidfd),
+            })
         }
         Some((listeners, pid, _)) => {
-            tracing::info!(pid, "proxy of another version finishes its requests and is replaced");
+            tracing::info!(
+                pid,
+                "proxy of another version finishes its requests and is replaced"
+            );
             retire();
-            Ok(Sockets { listeners, running: None })
+            Ok(Sockets {
+                listeners,
+                running: None,
+            })
         }
-        None => Ok(Sockets { listeners: bind_all(config)?, running: None }),
+        None => Ok(Sockets {
+            listeners: bind_all(config)?,
+            running: None,
+        }),
     }
 }
 
