@@ -12,4 +12,4 @@ pub use logs::model::{
     ReadRange, ScanCursor, ScanPage, ScanRequest, ScannedEvent, StreamCursor, StreamFilter,
     StreamInfo, StreamOrder,
 };
-pub use logs::{Logs, MESSAGE_BYTES_MAX, NAME_CHARS_MAX};
+pub use logs::{Logs, MESSAGE_BYTES_KEPT_MAX, MESSAGE_BYTES_MAX, NAME_CHARS_MAX};

@@ -33,8 +33,12 @@ use std::sync::Arc;
 
 pub use names::NAME_CHARS_MAX;
 
-/// Longest message, in bytes (CloudWatch Logs: 256 KiB an event).
+/// Longest message that a user may put, in bytes (CloudWatch Logs: 256 KiB an event).
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest message that is kept, in bytes. A line of that many bytes that an application prints grows when bytes that are no UTF-8 are
+/// replaced, three for one, and must not be lost for that.
+pub const MESSAGE_BYTES_KEPT_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 
 /// All logs of one platform: a directory of segments and their index. Cheap to share, safe from many tasks. One process at a time
 /// may have a directory open.
@@ -69,6 +73,11 @@ impl Logs {
     /// Returns when everything appended before is on disk.
     pub async fn flush(&self) -> Result<(), TelemetryError> {
         write::flush(&self.shared).await
+    }
+
+    /// The same for one group: cheaper for a caller who acknowledges what was appended there.
+    pub async fn flush_group(&self, group: &str) -> Result<(), TelemetryError> {
+        write::flush_group(&self.shared, group).await
     }
 
     /// Brings everything to disk and closes the files. Calls that come later fail or are lost.
@@ -135,6 +144,16 @@ impl Logs {
         stream: &str,
     ) -> Result<Option<StreamInfo>, TelemetryError> {
         catalog::stream_get(&self.shared, group, stream).await
+    }
+
+    /// Whether a stream exists, as an error when it or its group does not; answers its group's retention in days. Much cheaper than
+    /// [`Logs::stream_get`], which has numbers to bring up to date.
+    pub async fn stream_check(
+        &self,
+        group: &str,
+        stream: &str,
+    ) -> Result<Option<u32>, TelemetryError> {
+        catalog::stream_check(&self.shared, group, stream).await
     }
 
     /// Streams of a group behind `after` in the wanted order, at most `limit`.

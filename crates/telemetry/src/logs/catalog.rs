@@ -164,6 +164,34 @@ pub(crate) async fn stream_get(
     shared.index.stream_info(group.id, stream).await
 }
 
+pub(crate) async fn stream_check(
+    shared: &Shared,
+    name: &str,
+    stream: &str,
+) -> Result<Option<u32>, TelemetryError> {
+    let group = shared.group_existing(name).await?;
+    stream_id(shared, &group, stream).await?;
+    let days = group.live().retention_days;
+    Ok(days)
+}
+
+/// The id of an existing stream.
+pub(crate) async fn stream_id(
+    shared: &Shared,
+    group: &Group,
+    stream: &str,
+) -> Result<u64, TelemetryError> {
+    let known = group.live().streams.get(stream).copied();
+    let found = match known {
+        Some(id) => Some(id),
+        None => shared.index.stream_find(group.id, stream).await?,
+    };
+    found.ok_or_else(|| TelemetryError::StreamNotFound {
+        group: group.name.clone(),
+        stream: stream.to_owned(),
+    })
+}
+
 pub(crate) async fn streams(
     shared: &Arc<Shared>,
     name: &str,

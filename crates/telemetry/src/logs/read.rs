@@ -2,6 +2,7 @@
 
 use crate::error::TelemetryError;
 use crate::logs::block::{BlockMeta, Record, for_each};
+use crate::logs::catalog;
 use crate::logs::group::{Group, Snapshot};
 use crate::logs::model::{Event, EventCursor, Page, Position, ReadLimits, ReadRange};
 use crate::logs::segment::FrameFile;
@@ -33,18 +34,7 @@ pub(crate) async fn read(
     limits: ReadLimits,
 ) -> Result<Page, TelemetryError> {
     let group = shared.group_existing(name).await?;
-    let known = group.live().streams.get(stream).copied();
-    let id = match known {
-        Some(id) => id,
-        None => shared
-            .index
-            .stream_find(group.id, stream)
-            .await?
-            .ok_or_else(|| TelemetryError::StreamNotFound {
-                group: name.to_owned(),
-                stream: stream.to_owned(),
-            })?,
-    };
+    let id = catalog::stream_id(shared, &group, stream).await?;
     let mut tries = 1;
     loop {
         let (shared, group) = (shared.clone(), group.clone());

@@ -7,7 +7,7 @@ use crate::logs::model::LogEvent;
 use crate::logs::segment::{FrameFile, SegmentRow, merge, parts_of, row_of};
 use crate::logs::shared::{Shared, blocking};
 use crate::logs::tail::Tail;
-use crate::logs::{MESSAGE_BYTES_MAX, names, retention};
+use crate::logs::{MESSAGE_BYTES_KEPT_MAX, names, retention};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -42,11 +42,11 @@ pub(crate) async fn append(
     names::check_stream(stream)?;
     if let Some(event) = events
         .iter()
-        .find(|event| event.message.len() > MESSAGE_BYTES_MAX)
+        .find(|event| event.message.len() > MESSAGE_BYTES_KEPT_MAX)
     {
         return Err(TelemetryError::MessageTooLarge {
             bytes: event.message.len(),
-            max: MESSAGE_BYTES_MAX,
+            max: MESSAGE_BYTES_KEPT_MAX,
         });
     }
     let created_ms = events.first().map_or(0, |event| event.ingestion_ms);
@@ -363,6 +363,14 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<(), TelemetryError> {
         result = result.and(joined(tasks.join_next().await));
     }
     result
+}
+
+pub(crate) async fn flush_group(shared: &Arc<Shared>, name: &str) -> Result<(), TelemetryError> {
+    match shared.group_if_loaded(name) {
+        Some(group) if group.live().is_dirty() => write_out(shared, &group, Reach::Disk).await,
+        // What is not loaded has nothing in memory.
+        _ => Ok(()),
+    }
 }
 
 type Joined = Option<Result<Result<(), TelemetryError>, tokio::task::JoinError>>;

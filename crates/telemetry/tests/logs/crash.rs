@@ -30,7 +30,14 @@ async fn crash_child() {
             logs.append(group, "s", events.collect()).await.unwrap();
             *count += 8;
         }
-        logs.flush().await.unwrap();
+        match round % 2 {
+            0 => logs.flush().await.unwrap(),
+            _ => {
+                for group in GROUPS {
+                    logs.flush_group(group).await.unwrap();
+                }
+            }
+        }
         println!("flushed {}", counts.iter().min().unwrap());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ALL, LARGE, event, open};
 use apron_telemetry::{
-    MESSAGE_BYTES_MAX, Position, ScanRequest, StreamFilter, StreamOrder, TelemetryError,
+    MESSAGE_BYTES_KEPT_MAX, Position, ScanRequest, StreamFilter, StreamOrder, TelemetryError,
 };
 
 #[tokio::test]
@@ -46,6 +46,17 @@ async fn what_does_not_exist_is_named() {
         logs.retention_set("/none", Some(1)).await,
         Err(TelemetryError::GroupNotFound { .. })
     ));
+    assert!(matches!(
+        logs.stream_check("/none", "a").await,
+        Err(TelemetryError::GroupNotFound { .. })
+    ));
+    assert!(matches!(
+        logs.stream_check("/g", "a").await,
+        Err(TelemetryError::StreamNotFound { .. })
+    ));
+    logs.stream_create("/g", "b", 1).await.unwrap();
+    logs.retention_set("/g", Some(7)).await.unwrap();
+    assert_eq!(logs.stream_check("/g", "b").await.unwrap(), Some(7));
     assert!(logs.group_get("/none").await.unwrap().is_none());
     assert!(logs.stream_get("/none", "a").await.unwrap().is_none());
 }
@@ -65,21 +76,25 @@ async fn wrong_names_and_long_messages_are_refused_before_anything_is_made() {
     }
     let long = vec![
         event(1, "fits"),
-        event(1, "x".repeat(MESSAGE_BYTES_MAX + 1)),
+        event(1, "x".repeat(MESSAGE_BYTES_KEPT_MAX + 1)),
     ];
     let error = logs.append("/g", "a", long).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "log event of 262145 bytes is larger than 262144 bytes"
+        "log event of 1048577 bytes is larger than 1048576 bytes"
     );
     assert!(logs.group_get("/g").await.unwrap().is_none());
-    logs.append("/g", "a", vec![event(1, "x".repeat(MESSAGE_BYTES_MAX))])
-        .await
-        .unwrap();
+    logs.append(
+        "/g",
+        "a",
+        vec![event(1, "x".repeat(MESSAGE_BYTES_KEPT_MAX))],
+    )
+    .await
+    .unwrap();
     logs.flush().await.unwrap();
     assert_eq!(
         super::read_all(&logs, "/g", "a").await[0].message.len(),
-        MESSAGE_BYTES_MAX
+        MESSAGE_BYTES_KEPT_MAX
     );
 }
 
