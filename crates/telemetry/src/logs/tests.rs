@@ -1,5 +1,6 @@
 //! The log store from within: tests that steer when a tail becomes a segment or damage its files.
 
+mod bounds;
 mod damage;
 mod model;
 mod segments;
