@@ -15,5 +15,6 @@ mod registry_clients;
 mod registry_protocol;
 mod sdk_clients;
 mod start_failures;
+mod trust;
 mod tutorial;
 mod update;

@@ -42,6 +42,7 @@ fn a_new_user_follows_the_tutorial() -> Result<()> {
     let (arn, url) = create(&platform, &image)?;
     ask_with_curl(&platform, &url)?;
     read_logs(&platform, &arn)?;
+    follow_logs(&platform, &arn, &url)?;
     delete(&platform, &arn)
 }
 
@@ -318,6 +319,37 @@ fn read_access_lines(platform: &Platform, group: &str) -> Result<()> {
     let tail = run::ok(&mut platform.aws_v2(&["logs", "tail", &application, "--since", "10m"])?)?;
     ensure!(tail.contains("GET / HTTP"), "`aws logs tail` shows {tail}");
     Ok(())
+}
+
+/// `aws logs tail --follow` shows a request that is made while it runs.
+fn follow_logs(platform: &Platform, arn: &str, url: &str) -> Result<()> {
+    let id = arn.rsplit('/').next().context("the ARN has no id")?;
+    let group = format!("/aws/apprunner/flask-hello/{id}/application");
+    let seen = platform.dir().join("followed");
+    let mut follower = platform
+        .aws_v2(&["logs", "tail", &group, "--since", "1s", "--follow"])?
+        .env("PYTHONUNBUFFERED", "1")
+        .stdout(std::fs::File::create(&seen)?)
+        .spawn()?;
+    let mut number = 0;
+    let followed = wait::until_true(
+        "a new line in `aws logs tail --follow`",
+        Duration::from_secs(40),
+        || {
+            number += 1;
+            platform.service_target(url)?.request(
+                "GET",
+                &format!("/followed-{number}"),
+                &[],
+                &[],
+            )?;
+            wait::pace(Duration::from_millis(300));
+            Ok(std::fs::read_to_string(&seen)?.contains("GET /followed-"))
+        },
+    );
+    follower.kill()?;
+    follower.wait()?;
+    followed
 }
 
 fn delete(platform: &Platform, arn: &str) -> Result<()> {
