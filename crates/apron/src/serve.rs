@@ -83,7 +83,7 @@ async fn run(paths: &Paths) -> Result<()> {
     for address in &config.listen.api {
         listeners.push(listener::bind(*address).await?);
     }
-    let site = start(paths, &config, &identity).await?;
+    let (site, logs) = start(paths, &config, &identity).await?;
     let authority = Authority::open(paths.data(), certificates::now())?;
     let tls = certificates::keep_api(authority, config.api_names(&identity.account_id))?;
     for listener in listeners {
@@ -95,11 +95,13 @@ async fn run(paths: &Paths) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("apron serve ends; instances and traffic go on");
-    Ok(())
+    logs.flush()
+        .await
+        .context("the newest log events could not be written")
 }
 
 /// Starts everything behind the listener.
-async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Site> {
+async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<(Site, Arc<Logs>)> {
     let settings = config.settings(&identity.account_id);
     let store = Store::open(&paths.store())
         .await
@@ -133,7 +135,8 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Si
     .context("cannot start the control plane")?;
     tokio::spawn(news::read(doors.news, platform.clone()));
     tokio::spawn(retain_logs(logs.clone()));
-    site(settings, store, content, logs, identity, platform).await
+    let site = site(settings, store, content, logs.clone(), identity, platform).await?;
+    Ok((site, logs))
 }
 
 async fn site(

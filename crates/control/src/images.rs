@@ -184,8 +184,8 @@ pub fn pin_of(operation: &OperationId) -> String {
     format!("operation-{operation}")
 }
 
-/// Whether a registry host in an identifier means this platform: its own name, or the name the account's registry
-/// would have in AWS, so that scripts keep working.
+/// Whether a registry host in an identifier means this platform: its own name, this machine's loopback address with the
+/// registry's port, or the name the account's registry would have in AWS, so that scripts keep working.
 fn is_own_host(settings: &Settings, host: &str) -> bool {
     let aws = format!(
         "{}.dkr.ecr.{}.amazonaws.com",
@@ -195,8 +195,18 @@ fn is_own_host(settings: &Settings, host: &str) -> bool {
         "{}.dkr.ecr.{}.{}",
         settings.account, settings.region, settings.domain
     );
+    let split = |host: &str| {
+        host.rsplit_once(':')
+            .map(|(name, port)| (name.to_owned(), port.to_owned()))
+    };
+    let is_loopback = match (split(host), split(&settings.registry_host)) {
+        (Some((name, port)), Some((_, own_port))) => {
+            port == own_port && matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]")
+        }
+        _ => false,
+    };
     let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    host == settings.registry_host || host == aws || without_port == own
+    host == settings.registry_host || host == aws || without_port == own || is_loopback
 }
 
 fn domain_digest(text: &str) -> Result<Digest, Failure> {

@@ -82,7 +82,13 @@ impl Steady {
             if !is_kept_running(service, view.operations.get(&service.id)) {
                 continue;
             }
-            waiting |= self.look_at(service, &view.instances).await?;
+            // One service that cannot be looked after must not keep the others from it.
+            match self.look_at(service, &view.instances).await {
+                Ok(waits) => waiting |= waits,
+                Err(error) => {
+                    tracing::error!(service = %service.name, %error, "service could not be looked after");
+                }
+            }
         }
         Ok(if waiting { LOOK_OFTEN } else { LOOK_EVERY })
     }

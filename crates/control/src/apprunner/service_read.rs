@@ -8,8 +8,9 @@ use apron_domain::{OperationId, ServiceId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Entries on a page when the caller does not say (the API's own maximum for both lists is 20).
-const PAGE_ENTRIES: u32 = 20;
+/// Entries on a page when the caller does not say. The API reference promises everything in one response then; this is
+/// more than the services an installation may have.
+const PAGE_ENTRIES: u32 = 999;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
