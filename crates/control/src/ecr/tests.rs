@@ -169,55 +169,49 @@ async fn repositories_come_in_pages() {
         .await;
 }
 
+/// An input about the repository `app`.
+fn app(more: &Value) -> Value {
+    let mut input = json!({"repositoryName": "app"});
+    input
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    input
+}
+
 #[tokio::test]
-async fn images_are_listed_and_described() {
+async fn images_are_listed_in_pages() {
     let bench = Bench::new().await;
     bench.create("app").await;
     let one = bench.push("app", "v1", "one").await;
     assert_eq!(bench.push("app", "latest", "one").await, one);
     let two = bench.push("app", "v2", "two").await;
-    let app = |more: Value| {
-        let mut input = json!({"repositoryName": "app"});
-        input
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        input
-    };
     let (mut ids, mut token) = (Vec::new(), Value::Null);
     loop {
-        let page = bench
-            .ok(
-                "ListImages",
-                app(json!({"maxResults": 1, "nextToken": token})),
-            )
-            .await;
+        let input = app(&json!({"maxResults": 1, "nextToken": token}));
+        let page = bench.ok("ListImages", input).await;
         assert_eq!(page["imageIds"].as_array().unwrap().len(), 1);
-        ids.push((
-            page["imageIds"][0]["imageTag"].clone(),
-            page["imageIds"][0]["imageDigest"].clone(),
-        ));
+        let id = &page["imageIds"][0];
+        ids.push((id["imageTag"].clone(), id["imageDigest"].clone()));
         token = page["nextToken"].clone();
         if token.is_null() {
             break;
         }
     }
     ids.sort_by_key(|(tag, _)| tag.to_string());
-    assert_eq!(
-        ids,
-        [
-            (json!("latest"), json!(one)),
-            (json!("v1"), json!(one)),
-            (json!("v2"), json!(two))
-        ]
-    );
+    let expect = [("latest", &one), ("v1", &one), ("v2", &two)];
+    assert_eq!(ids, expect.map(|(tag, digest)| (json!(tag), json!(digest))));
+}
 
-    let detail = bench
-        .ok(
-            "DescribeImages",
-            app(json!({"imageIds": [{"imageTag": "v1"}]})),
-        )
-        .await;
+#[tokio::test]
+async fn images_are_described() {
+    let bench = Bench::new().await;
+    bench.create("app").await;
+    let one = bench.push("app", "v1", "one").await;
+    bench.push("app", "latest", "one").await;
+    let two = bench.push("app", "v2", "two").await;
+    let describe = async |more: Value| bench.ok("DescribeImages", app(&more)).await;
+    let detail = describe(json!({"imageIds": [{"imageTag": "v1"}]})).await;
     let detail = &detail["imageDetails"][0];
     assert_eq!(
         (&detail["imageDigest"], &detail["imageTags"]),
@@ -233,49 +227,37 @@ async fn images_are_listed_and_described() {
     );
     assert!(detail["imagePushedAt"].as_f64().unwrap() > 1.6e9);
 
-    let page = bench
-        .ok("DescribeImages", app(json!({"maxResults": 1})))
-        .await;
-    let rest = bench
-        .ok(
-            "DescribeImages",
-            app(json!({"maxResults": 1, "nextToken": page["nextToken"]})),
-        )
-        .await;
-    let mut digests = [
-        page["imageDetails"][0]["imageDigest"].clone(),
-        rest["imageDetails"][0]["imageDigest"].clone(),
-    ];
-    digests.sort_by_key(Value::to_string);
-    let mut expect = [json!(one), json!(two)];
-    expect.sort_by_key(Value::to_string);
+    let page = describe(json!({"maxResults": 1})).await;
+    let rest = describe(json!({"maxResults": 1, "nextToken": page["nextToken"]})).await;
+    let digest = |page: &Value| {
+        page["imageDetails"][0]["imageDigest"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let mut digests = [digest(&page), digest(&rest)];
+    let mut expect = [one, two];
+    digests.sort();
+    expect.sort();
     assert_eq!((digests, &rest["nextToken"]), (expect, &Value::Null));
-    let untagged = bench
-        .ok(
-            "DescribeImages",
-            app(json!({"filter": {"tagStatus": "UNTAGGED"}})),
-        )
-        .await;
+    let untagged = describe(json!({"filter": {"tagStatus": "UNTAGGED"}})).await;
     assert_eq!(untagged["imageDetails"], json!([]));
+}
 
+#[tokio::test]
+async fn images_that_do_not_exist_are_named() {
+    let bench = Bench::new().await;
+    bench.create("app").await;
     let text = "The image with imageId {imageDigest:'null', imageTag:'v9'} does not exist within the repository with name \
                 'app' in the registry with id '123456789012'";
+    let absent = app(&json!({"imageIds": [{"imageTag": "v9"}]}));
     bench
-        .refused(
-            "DescribeImages",
-            app(json!({"imageIds": [{"imageTag": "v9"}]})),
-            "ImageNotFoundException",
-            text,
-        )
+        .refused("DescribeImages", absent, "ImageNotFoundException", text)
         .await;
-    let empty = app(json!({"imageIds": [{}]}));
+    let empty = app(&json!({"imageIds": [{}]}));
+    let text = "both tag and digest cannot be null";
     bench
-        .refused(
-            "DescribeImages",
-            empty,
-            "InvalidParameterException",
-            "both tag and digest cannot be null",
-        )
+        .refused("DescribeImages", empty, "InvalidParameterException", text)
         .await;
 }
 

@@ -55,6 +55,9 @@ fn endpoint() -> Endpoint {
     )
 }
 
+/// How a request differs from a good one.
+type Change = fn(&mut Sent);
+
 struct Sent {
     service: &'static str,
     region: &'static str,
@@ -192,85 +195,63 @@ async fn a_signed_call_is_answered() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_get_the_error_of_the_protocol() {
-    let json = |change: fn(&mut Sent)| {
+async fn wrong_credentials_get_the_error_of_the_json_protocol() {
+    let cases: [(Change, &str); 6] = [
+        (|s| s.key = "AKIAOTHER", "#UnrecognizedClientException"),
+        (|s| s.secret = "other", "#InvalidSignatureException"),
+        (
+            |s| s.at = Millis(now().0 - 16 * 60_000),
+            "Signature expired: 20261123T062900Z",
+        ),
+        (
+            |s| s.at = Millis(now().0 + 16 * 60_000),
+            "Signature not yet current: 20261123T070100Z",
+        ),
+        (
+            |s| s.region = "us-east-1",
+            "Credential should be scoped to a valid region",
+        ),
+        (
+            |s| s.service = "ecr",
+            "Credential should be scoped to correct service: 'apprunner'",
+        ),
+    ];
+    for (change, part) in cases {
         let mut sent = Sent::json("StartDeployment", &arn_input());
         change(&mut sent);
-        sent
-    };
-    check(
-        json(|s| s.key = "AKIAOTHER"),
-        403,
-        "#UnrecognizedClientException",
-    )
-    .await;
-    check(
-        json(|s| s.secret = "other"),
-        403,
-        "#InvalidSignatureException",
-    )
-    .await;
-    check(
-        json(|s| s.at = Millis(now().0 - 16 * 60_000)),
-        403,
-        "Signature expired: 20261123T062900Z",
-    )
-    .await;
-    check(
-        json(|s| s.at = Millis(now().0 + 16 * 60_000)),
-        403,
-        "Signature not yet current: 20261123T070100Z",
-    )
-    .await;
-    check(
-        json(|s| s.region = "us-east-1"),
-        403,
-        "Credential should be scoped to a valid region",
-    )
-    .await;
-    check(
-        json(|s| s.service = "ecr"),
-        403,
-        "Credential should be scoped to correct service: 'apprunner'",
-    )
-    .await;
+        check(sent, 403, part).await;
+    }
+}
 
-    let form = |change: fn(&mut Sent)| {
+#[tokio::test]
+async fn wrong_credentials_get_the_error_of_the_query_protocol() {
+    let cases: [(Change, &str); 3] = [
+        (|s| s.key = "AKIAOTHER", "<Code>InvalidClientTokenId</Code>"),
+        (|s| s.secret = "other", "<Code>SignatureDoesNotMatch</Code>"),
+        (
+            |s| s.at = Millis(0),
+            "<Code>SignatureDoesNotMatch</Code><Message>Signature expired",
+        ),
+    ];
+    for (change, part) in cases {
         let mut sent = Sent::form("Action=GetCallerIdentity");
         change(&mut sent);
-        sent
-    };
-    check(
-        form(|s| s.key = "AKIAOTHER"),
-        403,
-        "<Code>InvalidClientTokenId</Code>",
-    )
-    .await;
-    check(
-        form(|s| s.secret = "other"),
-        403,
-        "<Code>SignatureDoesNotMatch</Code>",
-    )
-    .await;
-    check(
-        form(|s| s.at = Millis(0)),
-        403,
-        "<Code>SignatureDoesNotMatch</Code><Message>Signature expired",
-    )
-    .await;
+        check(sent, 403, part).await;
+    }
+}
 
-    let mut unsigned = json(|_| {}).signed();
+#[tokio::test]
+async fn requests_without_a_whole_signature_are_refused() {
+    let mut unsigned = Sent::json("StartDeployment", &arn_input()).signed();
     unsigned.headers_mut().remove("authorization");
     let (status, body) = answer_to(unsigned).await;
     assert!(
         status == 403 && body.contains("#MissingAuthenticationTokenException"),
         "{status} {body}"
     );
-    let mut incomplete = json(|_| {}).signed();
-    incomplete.headers_mut().insert(
-        "authorization",
-        HeaderValue::from_static("AWS4-HMAC-SHA256 Credential=x"),
-    );
+    let mut incomplete = Sent::json("StartDeployment", &arn_input()).signed();
+    let header = HeaderValue::from_static("AWS4-HMAC-SHA256 Credential=x");
+    incomplete.headers_mut().insert("authorization", header);
     let (status, body) = answer_to(incomplete).await;
     assert!(
         status == 403 && body.contains("#IncompleteSignatureException"),

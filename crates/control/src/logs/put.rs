@@ -46,15 +46,6 @@ pub(super) struct Accepted {
 
 /// Refuses a batch that breaks the rules of PutLogEvents.
 pub(super) fn check(events: &[InputEvent]) -> Result<(), ApiError> {
-    let bytes: usize = events
-        .iter()
-        .map(|event| event.message.len() + EVENT_OVERHEAD_BYTES)
-        .sum();
-    if bytes > PAGE_BYTES_MAX {
-        return Err(invalid(format!(
-            "Upload too large: {bytes} bytes exceeds limit of {PAGE_BYTES_MAX}"
-        )));
-    }
     if let Some(event) = events
         .iter()
         .find(|event| event.message.len() > MESSAGE_BYTES_MAX)
@@ -62,6 +53,15 @@ pub(super) fn check(events: &[InputEvent]) -> Result<(), ApiError> {
         let bytes = event.message.len();
         return Err(invalid(format!(
             "Log event too large: {bytes} bytes exceeds limit of {MESSAGE_BYTES_MAX}"
+        )));
+    }
+    let bytes: usize = events
+        .iter()
+        .map(|event| event.message.len() + EVENT_OVERHEAD_BYTES)
+        .sum();
+    if bytes > PAGE_BYTES_MAX {
+        return Err(invalid(format!(
+            "Upload too large: {bytes} bytes exceeds limit of {PAGE_BYTES_MAX}"
         )));
     }
     if !events.is_sorted_by_key(|event| event.timestamp) {

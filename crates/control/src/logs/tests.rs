@@ -215,6 +215,26 @@ async fn what_is_not_available_is_refused() {
     );
 }
 
+/// All names of a listing, page by page.
+async fn names(
+    bench: &Bench,
+    operation: &str,
+    list: &str,
+    name: &str,
+    input: Value,
+) -> Vec<String> {
+    let (mut names, mut input) = (Vec::new(), input);
+    loop {
+        let page = bench.ok(operation, input.clone()).await;
+        let entries = page[list].as_array().unwrap().iter();
+        names.extend(entries.map(|entry| entry[name].as_str().unwrap().to_owned()));
+        input["nextToken"] = page["nextToken"].clone();
+        if input["nextToken"].is_null() {
+            return names;
+        }
+    }
+}
+
 #[tokio::test]
 async fn groups_and_streams_come_in_pages() {
     let bench = Bench::with(&["c", "a", "b"]).await;
@@ -223,37 +243,25 @@ async fn groups_and_streams_come_in_pages() {
             .ok("CreateLogGroup", json!({"logGroupName": name}))
             .await;
     }
-    let all = async |operation: &str, list: &str, name: &str, input: Value| {
-        let (mut names, mut token) = (Vec::new(), Value::Null);
-        loop {
-            let mut input = input.clone();
-            input["nextToken"] = token;
-            let page = bench.ok(operation, input).await;
-            names.extend(
-                page[list]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|entry| entry[name].as_str().unwrap().to_owned()),
-            );
-            token = page["nextToken"].clone();
-            if token.is_null() {
-                return names;
-            }
-        }
-    };
-    let groups = json!({"limit": 2, "logGroupNamePrefix": "x"});
-    assert_eq!(
-        all("DescribeLogGroups", "logGroups", "logGroupName", groups).await,
-        ["x1", "x2", "x3"]
-    );
-    let streams = |more: Value| {
-        all(
+    let input = json!({"limit": 2, "logGroupNamePrefix": "x"});
+    let groups = names(
+        &bench,
+        "DescribeLogGroups",
+        "logGroups",
+        "logGroupName",
+        input,
+    )
+    .await;
+    assert_eq!(groups, ["x1", "x2", "x3"]);
+    let streams = async |more: Value| {
+        names(
+            &bench,
             "DescribeLogStreams",
             "logStreams",
             "logStreamName",
             in_group(&more),
         )
+        .await
     };
     assert_eq!(streams(json!({"limit": 1})).await, ["a", "b", "c"]);
     assert_eq!(
@@ -262,41 +270,39 @@ async fn groups_and_streams_come_in_pages() {
     );
     bench.put("b", &["x"]).await;
     bench.put("c", &["x", "y", "z"]).await;
-    let first = json!({"limit": 1, "orderBy": "LastEventTime", "descending": true});
+    let newest = json!({"limit": 1, "orderBy": "LastEventTime", "descending": true});
     assert_eq!(
-        streams(first).await[2],
+        streams(newest).await[2],
         "a",
         "a stream without events is the oldest"
     );
-    let both = in_group(&json!({"orderBy": "LastEventTime", "logStreamNamePrefix": "a"}));
-    bench
-        .refused(
-            "DescribeLogStreams",
-            both,
-            "InvalidParameterException",
+}
+
+#[tokio::test]
+async fn listings_that_make_no_sense_are_refused() {
+    let bench = Bench::with(&[]).await;
+    let cases = [
+        (
+            in_group(&json!({"orderBy": "LastEventTime", "logStreamNamePrefix": "a"})),
             "Cannot order by LastEventTime",
-        )
-        .await;
-    for token in ["x", "bm90"] {
-        let input = in_group(&json!({"nextToken": token}));
+        ),
+        (in_group(&json!({"nextToken": "x"})), "nextToken is invalid"),
+        (
+            in_group(&json!({"nextToken": "bm90"})),
+            "nextToken is invalid",
+        ),
+        (json!({"limit": 1}), "Exactly one of"),
+    ];
+    for (input, text) in cases {
         bench
             .refused(
                 "DescribeLogStreams",
                 input,
                 "InvalidParameterException",
-                "nextToken is invalid",
+                text,
             )
             .await;
     }
-    let neither = json!({"limit": 1});
-    bench
-        .refused(
-            "DescribeLogStreams",
-            neither,
-            "InvalidParameterException",
-            "Exactly one of",
-        )
-        .await;
 }
 
 #[tokio::test]
@@ -402,114 +408,91 @@ async fn reading_is_bounded_by_time_and_checked() {
         .await;
 }
 
-#[tokio::test]
-async fn batches_keep_the_rules() {
-    let bench = Bench::with(&["s"]).await;
-    let put = |events: Value| in_stream("s", &json!({"logEvents": events}));
-    let at = |timestamp: u64, message: &str| json!({"timestamp": timestamp, "message": message});
-    let refused = async |events: Value, text: &str| {
-        bench
-            .refused(
-                "PutLogEvents",
-                put(events),
-                "InvalidParameterException",
-                text,
-            )
-            .await;
-    };
-    refused(
-        json!([at(NOW, "b"), at(NOW - 1, "a")]),
-        "chronological order",
-    )
-    .await;
-    refused(
-        json!([at(NOW - 86_400_001, "a"), at(NOW, "b")]),
-        "more than 24 hours",
-    )
-    .await;
-    refused(json!([]), "'logEvents'").await;
-    refused(json!([at(NOW, "")]), "'logEvents.1.member.message'").await;
-    let large = "x".repeat(apron_telemetry::MESSAGE_BYTES_MAX);
-    refused(
-        json!([at(NOW, &format!("{large}x"))]),
-        "Log event too large: 262145 bytes",
-    )
-    .await;
-    refused(
-        json!([
-            at(NOW, &large),
-            at(NOW, &large),
-            at(NOW, &large),
-            at(NOW, &large)
-        ]),
-        "Upload too large",
-    )
-    .await;
-    let other =
-        json!({"logGroupName": GROUP, "logStreamName": "other", "logEvents": [at(NOW, "x")]});
-    bench
-        .refused(
-            "PutLogEvents",
-            other,
-            "ResourceNotFoundException",
-            "log stream does not exist",
-        )
-        .await;
-    let other = json!({"logGroupName": "other", "logStreamName": "s", "logEvents": [at(NOW, "x")]});
-    bench
-        .refused(
-            "PutLogEvents",
-            other,
-            "ResourceNotFoundException",
-            "log group does not exist",
-        )
-        .await;
+fn at(timestamp: u64, message: &str) -> Value {
+    json!({"timestamp": timestamp, "message": message})
+}
 
-    let hour = 3_600_000;
-    let answer = bench
-        .ok(
+#[tokio::test]
+async fn batches_that_break_the_rules_are_refused() {
+    let bench = Bench::with(&["s"]).await;
+    let large = "x".repeat(apron_telemetry::MESSAGE_BYTES_MAX);
+    let cases = [
+        (
+            json!([at(NOW, "b"), at(NOW - 1, "a")]),
+            "chronological order",
+        ),
+        (
+            json!([at(NOW - 86_400_001, "a"), at(NOW, "b")]),
+            "more than 24 hours",
+        ),
+        (json!([]), "'logEvents'"),
+        (json!([at(NOW, "")]), "'logEvents.1.member.message'"),
+        (
+            json!([at(NOW, &format!("{large}x"))]),
+            "Log event too large",
+        ),
+        (
+            json!([
+                at(NOW, &large),
+                at(NOW, &large),
+                at(NOW, &large),
+                at(NOW, &large)
+            ]),
+            "Upload too large",
+        ),
+    ];
+    for (events, text) in cases {
+        let input = in_stream("s", &json!({"logEvents": events}));
+        bench
+            .refused("PutLogEvents", input, "InvalidParameterException", text)
+            .await;
+    }
+    let mut other = in_stream("other", &json!({"logEvents": [at(NOW, "x")]}));
+    let text = "log stream does not exist";
+    bench
+        .refused(
             "PutLogEvents",
-            put(json!([at(NOW, "now"), at(NOW + 3 * hour, "soon")])),
+            other.clone(),
+            "ResourceNotFoundException",
+            text,
         )
         .await;
-    assert_eq!(
-        answer["rejectedLogEventsInfo"],
-        json!({"tooNewLogEventStartIndex": 1})
-    );
-    let old = NOW - 14 * 24 * hour;
-    let answer = bench
-        .ok(
-            "PutLogEvents",
-            put(json!([at(old - 1, "old"), at(old, "edge")])),
-        )
+    other["logGroupName"] = json!("other");
+    let text = "log group does not exist";
+    bench
+        .refused("PutLogEvents", other, "ResourceNotFoundException", text)
         .await;
-    assert_eq!(
-        answer["rejectedLogEventsInfo"],
-        json!({"tooOldLogEventEndIndex": 1})
-    );
+}
+
+#[tokio::test]
+async fn events_of_other_times_are_left_out() {
+    const HOUR: u64 = 3_600_000;
+    let bench = Bench::with(&["s"]).await;
+    let put = async |events: Value| {
+        let input = in_stream("s", &json!({"logEvents": events}));
+        bench.ok("PutLogEvents", input).await["rejectedLogEventsInfo"].clone()
+    };
+    let left_out = put(json!([at(NOW, "now"), at(NOW + 3 * HOUR, "soon")])).await;
+    assert_eq!(left_out, json!({"tooNewLogEventStartIndex": 1}));
+    let old = NOW - 14 * 24 * HOUR;
+    let left_out = put(json!([at(old - 1, "old"), at(old, "edge")])).await;
+    assert_eq!(left_out, json!({"tooOldLogEventEndIndex": 1}));
     bench
         .ok(
             "PutRetentionPolicy",
             in_group(&json!({"retentionInDays": 1})),
         )
         .await;
-    let answer = bench
-        .ok(
-            "PutLogEvents",
-            put(json!([
-                at(NOW - 25 * hour, "gone"),
-                at(NOW - 2 * hour, "kept")
-            ])),
-        )
+    let left_out = put(json!([
+        at(NOW - 25 * HOUR, "gone"),
+        at(NOW - 2 * HOUR, "kept")
+    ]))
+    .await;
+    assert_eq!(left_out, json!({"expiredLogEventEndIndex": 1}));
+    assert_eq!(put(json!([at(NOW, "last")])).await, Value::Null);
+    bench
+        .ok("DeleteRetentionPolicy", in_group(&json!({})))
         .await;
-    assert_eq!(
-        answer["rejectedLogEventsInfo"],
-        json!({"expiredLogEventEndIndex": 1})
-    );
-    let answer = bench
-        .ok("PutLogEvents", put(json!([at(NOW, "last")])))
-        .await;
-    assert_eq!(answer.get("rejectedLogEventsInfo"), None);
     let page = bench
         .ok(
             "GetLogEvents",
@@ -519,13 +502,18 @@ async fn batches_keep_the_rules() {
     assert_eq!(messages(&page), ["now", "edge", "kept", "last"]);
 }
 
-#[tokio::test]
-async fn filtering_interleaves_streams() {
+/// Two streams with events of the same times.
+async fn two_streams() -> Bench {
     let bench = Bench::with(&["one", "two"]).await;
     bench.put("one", &["a ERROR", "b", "c ERROR"]).await;
     bench.put("two", &["d", "e ERROR"]).await;
-    let mut found: Vec<Value> = Vec::new();
-    let mut token = Value::Null;
+    bench
+}
+
+#[tokio::test]
+async fn filtering_interleaves_streams() {
+    let bench = two_streams().await;
+    let (mut found, mut token) = (Vec::new(), Value::Null);
     loop {
         let input = in_group(&json!({"filterPattern": "ERROR", "limit": 1, "nextToken": token}));
         let page = bench.ok("FilterLogEvents", input).await;
@@ -535,44 +523,45 @@ async fn filtering_interleaves_streams() {
             break;
         }
     }
-    let order: Vec<(&str, &str)> = found
+    let text = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+    let order: Vec<String> = found
         .iter()
-        .map(|e| {
-            (
-                e["logStreamName"].as_str().unwrap(),
-                e["message"].as_str().unwrap(),
-            )
-        })
+        .map(|e| format!("{}: {}", text(e, "logStreamName"), text(e, "message")))
         .collect();
-    assert_eq!(
-        order,
-        [("one", "a ERROR"), ("one", "c ERROR"), ("two", "e ERROR")]
-    );
-    let ids: Vec<&str> = found
-        .iter()
-        .map(|event| event["eventId"].as_str().unwrap())
-        .collect();
+    assert_eq!(order, ["one: a ERROR", "one: c ERROR", "two: e ERROR"]);
+    let ids: Vec<String> = found.iter().map(|event| text(event, "eventId")).collect();
     assert!(
         ids.is_sorted_by(|a, b| a < b) && ids.iter().all(|id| id.len() == 56),
         "{ids:?}"
     );
+}
 
+#[tokio::test]
+async fn filtering_takes_streams_times_and_patterns() {
+    let bench = two_streams().await;
     let filter = async |more: Value| bench.ok("FilterLogEvents", in_group(&more)).await;
     let page = filter(json!({"logStreamNames": ["two", "none"]})).await;
     assert_eq!(
         (messages(&page), &page["searchedLogStreams"]),
         (vec!["d", "e ERROR"], &json!([]))
     );
-    assert_eq!(
-        messages(&filter(json!({"logStreamNamePrefix": "t", "filterPattern": "-ERROR"})).await),
-        ["d"]
-    );
-    assert_eq!(
-        messages(&filter(json!({"startTime": NOW - 1, "interleaved": true})).await),
-        ["c ERROR", "e ERROR"]
-    );
-
-    let refused = async |more: Value, text: &str| {
+    let page = filter(json!({"logStreamNamePrefix": "t", "filterPattern": "-ERROR"})).await;
+    assert_eq!(messages(&page), ["d"]);
+    let page = filter(json!({"startTime": NOW - 1, "interleaved": true})).await;
+    assert_eq!(messages(&page), ["c ERROR", "e ERROR"]);
+    let cases = [
+        (
+            json!({"filterPattern": "[a, b]"}),
+            "space-delimited columns are not supported",
+        ),
+        (
+            json!({"logStreamNames": ["a"], "logStreamNamePrefix": "b"}),
+            "together",
+        ),
+        (json!({"startFromHead": false}), "not available"),
+        (json!({"nextToken": "x"}), "nextToken is invalid"),
+    ];
+    for (more, text) in cases {
         bench
             .refused(
                 "FilterLogEvents",
@@ -581,17 +570,5 @@ async fn filtering_interleaves_streams() {
                 text,
             )
             .await;
-    };
-    refused(
-        json!({"filterPattern": "[a, b]"}),
-        "space-delimited columns are not supported",
-    )
-    .await;
-    refused(
-        json!({"logStreamNames": ["a"], "logStreamNamePrefix": "b"}),
-        "together",
-    )
-    .await;
-    refused(json!({"startFromHead": false}), "not available").await;
-    refused(json!({"nextToken": "x"}), "nextToken is invalid").await;
+    }
 }
