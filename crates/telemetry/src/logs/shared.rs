@@ -13,11 +13,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Groups kept loaded (with an open tail) when nobody uses them.
 const GROUPS_LOADED_MAX: usize = 256;
 /// Segments kept open.
 const SEGMENTS_OPEN_MAX: usize = 64;
+/// How long an opening waits for another process to let the directory go.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// How often it looks.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Prefix of a directory whose group is being deleted.
 const DELETED_PREFIX: &str = "deleted-";
 
@@ -42,7 +47,7 @@ impl Shared {
             .mode(0o700)
             .create(dir)
             .map_err(|source| TelemetryError::io("make log directory", dir, source))?;
-        let lock = lock(dir)?;
+        let lock = lock(dir).await?;
         let index = Index::open(dir).await?;
         finish_deletions(dir, &index).await?;
         Ok(Arc::new(Shared {
@@ -274,7 +279,8 @@ fn evict(groups: &mut HashMap<String, Arc<Group>>) {
     });
 }
 
-fn lock(dir: &Path) -> Result<File, TelemetryError> {
+/// Takes the directory for this process. Waits a moment for a process that was just killed to let go of it.
+async fn lock(dir: &Path) -> Result<File, TelemetryError> {
     let path = dir.join("lock");
     let file = File::options()
         .create(true)
@@ -282,14 +288,20 @@ fn lock(dir: &Path) -> Result<File, TelemetryError> {
         .write(true)
         .open(&path)
         .map_err(|source| TelemetryError::io("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let source =
-                std::io::Error::new(ErrorKind::ResourceBusy, "another process has the logs open");
-            Err(TelemetryError::io("lock", &path, source))
+    let mut waited = Duration::ZERO;
+    loop {
+        let source = match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                std::io::Error::new(ErrorKind::ResourceBusy, "another process has the logs open")
+            }
+            Err(std::fs::TryLockError::Error(source)) => source,
+        };
+        if source.kind() != ErrorKind::ResourceBusy || waited >= LOCK_WAIT {
+            return Err(TelemetryError::io("lock", &path, source));
         }
-        Err(std::fs::TryLockError::Error(source)) => Err(TelemetryError::io("lock", &path, source)),
+        tokio::time::sleep(LOCK_RETRY).await;
+        waited += LOCK_RETRY;
     }
 }
 

@@ -240,12 +240,15 @@ fn any_bytes_as_a_tail_are_read_without_a_panic() {
 
 #[tokio::test]
 async fn one_process_at_a_time() {
-    let (dir, _logs) = open().await;
+    let (dir, logs) = open().await;
     let error = Logs::open(dir.path()).await.unwrap_err();
     assert!(
         crate::logs::write::chain(&error).contains("another process"),
         "{error:?}"
     );
+    // One that lets go in time is waited for.
+    let (reopened, ()) = tokio::join!(Logs::open(dir.path()), async move { drop(logs) });
+    reopened.unwrap();
 }
 
 #[tokio::test]
