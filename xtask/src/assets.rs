@@ -4,7 +4,6 @@
 //! looks finished. The end-to-end tests only read them.
 
 pub mod aws_cli;
-mod debian_aws_cli;
 mod echo;
 mod javascript;
 pub mod python_base;
@@ -25,7 +24,6 @@ pub fn prepare_all() -> Result<()> {
         packages::TESTS,
     ])?;
     aws_cli::prepare()?;
-    debian_aws_cli::prepare()?;
     javascript::prepare()?;
     echo::prepare()?;
     registry::prepare()?;

@@ -2,16 +2,27 @@
 
 use crate::process::{self, say};
 use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A package and how its presence shows.
 pub struct Package {
     /// Its name in Debian and Ubuntu.
     pub name: &'static str,
-    /// A program it brings.
+    /// A program it brings, or the path of a file when another package could bring a program of that name.
     pub program: &'static str,
     /// What it is for, for people.
     pub purpose: &'static str,
+}
+
+impl Package {
+    fn is_there(&self) -> bool {
+        if self.program.starts_with('/') {
+            Path::new(self.program).exists()
+        } else {
+            process::exists(self.program)
+        }
+    }
 }
 
 const fn package(name: &'static str, program: &'static str, purpose: &'static str) -> Package {
@@ -21,6 +32,13 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
         purpose,
     }
 }
+
+/// What makes virtual environments for Python; other Pythons than the distribution's bring it themselves.
+pub const VIRTUAL_ENVIRONMENTS: Package = package(
+    "python3-venv",
+    "python3",
+    "a virtual environment for the AWS command line",
+);
 
 /// What the compiler needs for the C parts of the cryptography, database and compression crates.
 pub const BUILD: &[Package] = &[
@@ -40,12 +58,22 @@ pub const SAMPLE: &[Package] = &[
         "building the sample image from its Dockerfile",
     ),
     package("mmdebstrap", "mmdebstrap", "making the Python base image"),
+    package(
+        "debian-archive-keyring",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "making the Python base image",
+    ),
     package("curl", "curl", "asking the sample application"),
 ];
 
 /// What the end-to-end tests need on top.
 pub const TESTS: &[Package] = &[
     package("podman", "podman", "real client: podman"),
+    package(
+        "awscli",
+        "/usr/bin/aws",
+        "real client: AWS command line, version 2",
+    ),
     package("npm", "npm", "real client: AWS SDK for JavaScript"),
     package("nodejs", "node", "real client: AWS SDK for JavaScript"),
     package("e2fsprogs", "mkfs.ext4", "small disks that tests fill up"),
@@ -64,30 +92,15 @@ pub fn install_missing(groups: &[&[Package]]) -> Result<()> {
     let missing: Vec<&Package> = groups
         .iter()
         .flat_map(|group| group.iter())
-        .filter(|package| !process::exists(package.program))
+        .filter(|package| !package.is_there())
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    for package in &missing {
-        say(format!("installing {} ({})", package.name, package.purpose));
-    }
-    if !process::exists("apt-get") {
-        let names: Vec<&str> = missing.iter().map(|package| package.program).collect();
-        bail!(
-            "these programs are missing and this machine has no apt-get to install them with: {}; install them with \
-             your package manager and run this again",
-            names.join(", ")
-        );
-    }
-    apt(&["update", "-qq"])
-        .context("the package lists could not be brought up to date; is the network reachable?")?;
-    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    arguments.extend(missing.iter().map(|package| package.name));
-    apt(&arguments).context("packages could not be installed; the lines above say which")?;
+    install(&missing)?;
     let absent: Vec<&str> = missing
         .iter()
-        .filter(|package| !process::exists(package.program))
+        .filter(|package| !package.is_there())
         .map(|package| package.program)
         .collect();
     if !absent.is_empty() {
@@ -99,9 +112,29 @@ pub fn install_missing(groups: &[&[Package]]) -> Result<()> {
     Ok(())
 }
 
+/// Installs packages whether they seem to be there or not, and says which and why.
+pub fn install(packages: &[&Package]) -> Result<()> {
+    for package in packages {
+        say(format!("installing {} ({})", package.name, package.purpose));
+    }
+    if !process::exists("apt-get") {
+        let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
+        bail!(
+            "this machine has no apt-get; install what corresponds to these Debian packages and run this again: {}",
+            names.join(", ")
+        );
+    }
+    apt(&["update", "-qq"])
+        .context("the package lists could not be brought up to date; is the network reachable?")?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(packages.iter().map(|package| package.name));
+    apt(&arguments).context("packages could not be installed; the lines above say which")?;
+    Ok(())
+}
+
 /// Downloads a package without installing it and unpacks it into `dir`, for programs that only tests use and that
 /// would otherwise start a service on the machine.
-pub fn unpack_into(name: &str, dir: &std::path::Path) -> Result<()> {
+pub fn unpack_into(name: &str, dir: &Path) -> Result<()> {
     let downloads = tempdir_in(dir)?;
     let fetch = || {
         process::capture(
@@ -122,7 +155,7 @@ pub fn unpack_into(name: &str, dir: &std::path::Path) -> Result<()> {
         .with_context(|| format!("could not remove {}", downloads.display()))
 }
 
-fn tempdir_in(dir: &std::path::Path) -> Result<std::path::PathBuf> {
+fn tempdir_in(dir: &Path) -> Result<PathBuf> {
     let downloads = dir.join("download");
     std::fs::create_dir_all(&downloads)
         .with_context(|| format!("could not make {}", downloads.display()))?;

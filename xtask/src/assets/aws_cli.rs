@@ -1,7 +1,7 @@
 //! The AWS command line of version 1 and boto3, newest from PyPI, in a virtual environment of their own.
 
 use super::once;
-use crate::process;
+use crate::{packages, process};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,9 +15,12 @@ pub fn prepare() -> Result<PathBuf> {
         "installing the AWS command line and boto3 into a virtual environment",
         |marker| {
             super::remove(&home)?;
-            process::capture(Command::new("python3").args(["-m", "venv"]).arg(&home)).context(
-            "no virtual environment could be made; install the package python3-venv and run this again",
-        )?;
+            let make = || process::capture(Command::new("python3").args(["-m", "venv"]).arg(&home));
+            if make().is_err() {
+                packages::install(&[&packages::VIRTUAL_ENVIRONMENTS])?;
+                super::remove(&home)?;
+                make().context("no virtual environment could be made")?;
+            }
             process::capture(
                 Command::new(home.join("bin/pip")).args(["install", "--quiet", "awscli", "boto3"]),
             )
