@@ -47,7 +47,10 @@ pub const BUILD: &[Package] = &[
 ];
 
 /// What Apron itself needs to run.
-pub const RUNTIME: &[Package] = &[package("nftables", "nft", "the firewall around instances")];
+pub const RUNTIME: &[Package] = &[
+    package("nftables", "nft", "the firewall around instances"),
+    package("e2fsprogs", "mkfs.ext4", "the disks of instances"),
+];
 
 /// What deploying the sample application needs.
 pub const SAMPLE: &[Package] = &[
@@ -76,7 +79,6 @@ pub const TESTS: &[Package] = &[
     ),
     package("npm", "npm", "real client: AWS SDK for JavaScript"),
     package("nodejs", "node", "real client: AWS SDK for JavaScript"),
-    package("e2fsprogs", "mkfs.ext4", "small disks that tests fill up"),
     package("iproute2", "ip", "looking for left-over interfaces"),
 ];
 
