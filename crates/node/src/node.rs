@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 /// Events that wait for the control plane; a full queue slows the applications' output.
@@ -32,6 +32,12 @@ const EVENTS_MAX: usize = 256;
 
 /// How long after the end of its grace an instance may take to be gone before its shim is ended.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long another's lock is waited for.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+
+/// Time between two attempts to get the lock.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// The local backend. Instances go on when it is dropped.
 pub struct Node {
@@ -112,6 +118,15 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Whoever comes next talks to the shims.
+        for instance in self.inner.instances().values() {
+            instance.unlink();
+        }
+    }
+}
+
 struct Opened {
     lock: File,
     files: InstanceFiles,
@@ -142,15 +157,24 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
     })
 }
 
-/// Makes sure that nobody else works on the same instances, as long as the file is open.
+/// Makes sure that nobody else works on the same instances, as long as the file is open. Blocks a little.
 pub(crate) fn take_lock(run_dir: &Path) -> Result<File, NodeError> {
     std::fs::create_dir_all(run_dir).step(format!("make {}", run_dir.display()))?;
     let path = run_dir.join("node.lock");
     let file = File::create(&path).step(format!("open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(NodeError::Busy(run_dir.to_owned())),
-        Err(error) => Err(NodeError::step(format!("lock {}", path.display()), error)),
+    let deadline = Instant::now() + LOCK_WITHIN;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A process that a killed platform was just starting has the file until its first instruction.
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL)
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(NodeError::Busy(run_dir.to_owned()));
+            }
+            Err(error) => return Err(NodeError::step(format!("lock {}", path.display()), error)),
+        }
     }
 }
 

@@ -113,11 +113,14 @@ impl Pool {
     /// Removes slots whose disk has another size than what is asked for now, and says whether more are needed.
     fn wants_more(&self) -> bool {
         let size = self.disk_bytes.load(Ordering::Relaxed);
-        let (kept, other): (VecDeque<Slot>, VecDeque<Slot>) = std::mem::take(&mut *self.ready())
-            .into_iter()
-            .partition(|slot| slot.disk.bytes == size);
-        let count = kept.len();
-        self.ready().extend(kept);
+        let (count, other) = {
+            let mut ready = self.ready();
+            let (kept, other): (VecDeque<Slot>, VecDeque<Slot>) = std::mem::take(&mut *ready)
+                .into_iter()
+                .partition(|slot| slot.disk.bytes == size);
+            *ready = kept;
+            (ready.len(), other)
+        };
         other.iter().for_each(|slot| self.discard(slot));
         count < self.wanted
     }

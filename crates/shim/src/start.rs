@@ -4,7 +4,7 @@ use crate::container::{Descriptors, init};
 use crate::failure::Stage;
 use crate::supervise::{Container, Supervisor};
 use crate::sys;
-use apron_link::instance::{PID_FILE, PLAN_FILE, Plan, VERSION};
+use apron_link::instance::{CgroupView, PID_FILE, PLAN_FILE, Plan, VERSION};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
@@ -23,6 +23,7 @@ const NAMESPACES: i32 =
 
 /// Makes the container and what watches over it. In the container's own process this never returns.
 pub fn start(directory: &Path) -> Result<Supervisor, String> {
+    sys::close_inherited();
     let [listener, network, disk] = take_descriptors()?;
     // A session of its own: signals to the node's group do not reach it. Refused when it is a leader already.
     let _ = rustix::process::setsid();
@@ -35,7 +36,9 @@ pub fn start(directory: &Path) -> Result<Supervisor, String> {
     let plan = read_plan(directory)?;
     let (container, child_side) = pipes(network, disk)?;
     sys::block_signals();
-    match sys::fork_into(NAMESPACES).stage("make the container's namespaces") {
+    let cgroup = cgroup_to_be_born_in(&plan)?;
+    let forked = sys::fork_into(NAMESPACES, cgroup.as_ref().map(AsFd::as_fd));
+    match forked.stage("make the container's namespaces") {
         Ok(Some(pid)) => {
             drop(child_side);
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
@@ -43,11 +46,22 @@ pub fn start(directory: &Path) -> Result<Supervisor, String> {
             Supervisor::new(directory, &plan, listener, container.attach(pid, pidfd))
         }
         Ok(None) => {
-            drop((listener, container));
+            drop((listener, container, cgroup));
             init::run(&plan, directory, child_side)
         }
         Err(text) => Supervisor::failed(directory, &plan, listener, text),
     }
+}
+
+/// The one group of version 2. Being born in it spares the move into it.
+fn cgroup_to_be_born_in(plan: &Plan) -> Result<Option<OwnedFd>, String> {
+    let (CgroupView::V2, [directory]) = (&plan.cgroup_view, &plan.cgroups[..]) else {
+        return Ok(None);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let group = rustix::fs::open(directory, flags, Mode::empty())
+        .stage(&format!("open the control group {}", directory.display()))?;
+    Ok(Some(group))
 }
 
 /// Moves what the node handed over out of the way of the standard streams.

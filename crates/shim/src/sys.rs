@@ -14,12 +14,51 @@ fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Makes a child process in the new namespaces that `flags` names; the child is given `None`.
-pub fn fork_into(flags: libc::c_int) -> rustix::io::Result<Option<Pid>> {
+/// Flag of clone3 (linux/sched.h); the libc crate's constant is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args` of linux/sched.h, as long as it was when `cgroup` came (Linux 5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Makes a child process in the new namespaces that `flags` names, and in a control group of version 2 when one is
+/// given; the child is given `None`.
+pub fn fork_into(
+    flags: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> rustix::io::Result<Option<Pid>> {
+    let mut arguments = CloneArgs {
+        flags: flags as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // SAFETY: like fork: no CLONE_VM, so the child has its own copy of everything, and the only thread of the parent is
-    // the caller, so no lock can be held by somebody who does not exist in the child. Null stack and tid pointers are
-    // what the kernel takes for "as the parent".
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
+    // the caller, so no lock can be held by somebody who does not exist in the child. Without a stack the child goes on
+    // with its copy of the caller's. The kernel reads as many bytes of the arguments as it is told.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<CloneArgs>(),
+        )
+    };
     match pid {
         -1 => Err(last_errno()),
         pid => Ok(Pid::from_raw(pid as i32)),
@@ -107,6 +146,13 @@ pub fn next_signal() -> i32 {
 pub fn kill(pid: Pid, signal: i32) {
     // SAFETY: kill has no memory requirements. That the process may be gone is fine.
     unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) };
+}
+
+/// Closes every descriptor but the standard streams. Called before anything else: the runtime opens one of its own when
+/// a standard stream is something it does not know.
+pub fn close_inherited() {
+    // SAFETY: nothing in this process has opened a descriptor yet that it would use later.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
 }
 
 /// Closes every descriptor but the standard streams and `keep`.

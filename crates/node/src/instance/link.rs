@@ -8,6 +8,7 @@ use apron_compute::{ComputeEvent, Exit, OutputStream};
 use apron_domain::Millis;
 use apron_link::frame::{Decoder, encode};
 use apron_link::instance::{FromShim, Stream, ToShim, VERSION};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -100,6 +101,8 @@ async fn converse(
             read = stream.read(&mut buffer) => match read {
                 Ok(0) => return End::Broken(LOST.to_owned()),
                 Ok(count) => count,
+                // With commands it had not read, its end looks like this.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return End::Broken(LOST.to_owned()),
                 Err(error) => return End::Broken(format!("{LOST}: {error}")),
             },
             Some(command) = commands.recv() => {

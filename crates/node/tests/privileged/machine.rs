@@ -41,6 +41,8 @@ where
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
             .expect("root is needed");
         run(&["ip", "link", "set", "lo", "up"]);
+        // A new namespace takes this over from the machine.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let machine = Arc::new(Machine::new());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -57,6 +59,7 @@ where
             .unwrap()
             .block_on(Node::purge(machine.config.clone()));
         if let Err(panic) = outcome {
+            println!("purging after a failure: {purged:?}");
             std::panic::resume_unwind(panic);
         }
         purged.expect("purging after the test");
@@ -64,6 +67,14 @@ where
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Gives the calling thread and those it starts later a network namespace of their own.
+pub fn leave_network() {
+    // SAFETY: no descriptors or memory are affected, and the thread ends with what it was made for.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+        .expect("root is needed");
+    run(&["ip", "link", "set", "lo", "up"]);
 }
 
 impl Machine {

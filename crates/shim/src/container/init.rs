@@ -3,7 +3,7 @@
 use super::{Descriptors, application, cgroup_view, mounts, root};
 use crate::failure::Stage;
 use crate::sys;
-use apron_link::instance::Plan;
+use apron_link::instance::{CgroupView, Plan};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
@@ -34,10 +34,7 @@ fn start(plan: &Plan, directory: &Path, descriptors: &Descriptors) -> Result<Pid
         Some(LinkNameSpaceType::Network),
     )
     .stage("enter the network namespace")?;
-    for directory in &plan.cgroups {
-        std::fs::write(directory.join("cgroup.procs"), "0")
-            .stage(&format!("join the control group {}", directory.display()))?;
-    }
+    join_groups(plan)?;
     // The namespace shows the groups joined above as its root, so it comes after them.
     new_cgroup_namespace()?;
     root::enter(plan, directory, &descriptors.disk)?;
@@ -45,10 +42,23 @@ fn start(plan: &Plan, directory: &Path, descriptors: &Descriptors) -> Result<Pid
     cgroup_view::mount(&plan.cgroup_view);
     root::write_names(plan)?;
     rustix::system::sethostname(plan.hostname.as_bytes()).stage("set the host name")?;
-    match sys::fork_into(0).stage("start a process for the application")? {
+    match sys::fork_into(0, None).stage("start a process for the application")? {
         Some(application) => Ok(application),
         None => application::run(plan, descriptors),
     }
+}
+
+/// Joins the groups of version 1; in version 2 the init was born in its group. A thread that moves itself, and itself
+/// alone, is spared a lock that waits for the whole machine (some 10 ms): hence `tasks` and zero.
+fn join_groups(plan: &Plan) -> Result<(), String> {
+    if plan.cgroup_view == CgroupView::V2 {
+        return Ok(());
+    }
+    for directory in &plan.cgroups {
+        std::fs::write(directory.join("tasks"), "0")
+            .stage(&format!("join the control group {}", directory.display()))?;
+    }
+    Ok(())
 }
 
 fn new_cgroup_namespace() -> Result<(), String> {
