@@ -1,9 +1,11 @@
 //! The client of other registries (OCI distribution specification, pulling).
 
+mod answer;
 mod challenge;
 mod connect;
 mod download;
 mod remote;
+mod token;
 
 use crate::image::{self, CONFIG_BYTES_MAX, INDEX_DEPTH_MAX};
 use crate::manifest::{Body, Descriptor, MANIFEST_BYTES_MAX, MANIFEST_TYPES, Manifest};

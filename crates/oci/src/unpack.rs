@@ -105,6 +105,15 @@ pub enum UnpackError {
         /// The digest of what came out.
         actual: Digest,
     },
+    /// The stored layer is not what its digest says: the disk or somebody else changed it. It was taken out of the
+    /// store, so that pushing or pulling the image again brings it back.
+    #[error(
+        "layer {layer} was damaged on this machine's disk and removed, push or pull the image again"
+    )]
+    Damaged {
+        /// The layer.
+        layer: Digest,
+    },
     /// The disk is full.
     #[error("layer {layer} cannot be unpacked: no space left on the disk")]
     DiskFull {
@@ -189,13 +198,22 @@ pub async fn unpack(
     let Some((blob, _)) = store.blob_open(&layer.digest)? else {
         return Err(UnpackError::Missing(layer.digest));
     };
-    let work = tokio::task::spawn_blocking(move || {
-        unpack_blob(blob, &layer.diff_id, &destination, &bounds).map_err(|stop| stop.named(&layer))
-    });
-    match work.await {
-        Ok(result) => result,
-        Err(error) => Err(OciError::io("finish unpacking", io::Error::other(error)).into()),
+    let (digest, diff_id) = (layer.digest.clone(), layer.diff_id.clone());
+    let work =
+        tokio::task::spawn_blocking(move || unpack_blob(blob, &diff_id, &destination, &bounds));
+    let stop = match work.await {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(stop)) => stop,
+        Err(error) => return Err(OciError::io("finish unpacking", io::Error::other(error)).into()),
+    };
+    let by_content = matches!(
+        stop,
+        Stop::Invalid(_) | Stop::TooLarge(_) | Stop::DiffId { .. }
+    );
+    if by_content && store.blob_removed_if_damaged(&digest).await? {
+        return Err(UnpackError::Damaged { layer: digest });
     }
+    Err(stop.named(&layer))
 }
 
 fn unpack_blob(

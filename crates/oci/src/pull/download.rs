@@ -1,7 +1,8 @@
 //! Downloading content into the store, going on where a connection broke.
 
 use super::PullError;
-use super::remote::{Answer, BODY_IDLE, Get, Remote};
+use super::answer::Answer;
+use super::remote::{BODY_IDLE, Get, Remote};
 use crate::manifest::{Descriptor, Manifest};
 use crate::store::Ingest;
 use crate::{ContentStore, Digest, OciError};
@@ -12,7 +13,7 @@ use std::io;
 use tokio::time::timeout;
 
 /// How much is gathered before it is written, in bytes.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// How often a download goes on after a break without having got anything new.
 const BREAKS_MAX: u32 = 4;
 

@@ -1,22 +1,17 @@
 //! One repository in another registry: requests with authentication, redirects and retries.
 
-use super::challenge::{Challenge, choose};
+use super::answer::Answer;
 use super::connect::{Origin, send, tls_config};
 use super::{Credentials, PullError, PullerOptions};
 use crate::ImageName;
 use crate::reference::excerpt;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::Empty;
 use rustls::ClientConfig;
-use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// How often a request is sent when the registry cannot be reached or is overloaded.
 const ATTEMPTS_MAX: u32 = 4;
@@ -28,20 +23,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
 /// How long a registry may send nothing in the middle of an answer.
 pub(super) const BODY_IDLE: Duration = Duration::from_secs(60);
-/// How much of an error answer is read, in bytes.
-const ERROR_BYTES_MAX: u64 = 16 * 1024;
-/// Largest answer of a token server in bytes.
-const TOKEN_BYTES_MAX: u64 = 256 * 1024;
 
 /// A repository in another registry.
 pub(super) struct Remote {
     /// As the image's name says it, for messages.
     host: String,
-    origin: Origin,
-    repository: String,
-    credentials: Option<Credentials>,
-    tls: Arc<ClientConfig>,
-    authorization: Mutex<Option<String>>,
+    pub(super) origin: Origin,
+    pub(super) repository: String,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) authorization: Mutex<Option<String>>,
 }
 
 /// What is asked for.
@@ -51,19 +42,6 @@ pub(super) struct Get<'a> {
     pub(super) accept: &'a str,
     /// Where the content should begin.
     pub(super) first_byte: u64,
-}
-
-/// An answer with a good status.
-pub(super) struct Answer {
-    host: String,
-    request: String,
-    pub(super) response: Response<Incoming>,
-}
-
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
 }
 
 impl Remote {
@@ -193,7 +171,12 @@ impl Remote {
         ))
     }
 
-    fn request(&self, target: &str, get: &Get<'_>, origin: &Origin) -> Request<Empty<Bytes>> {
+    pub(super) fn request(
+        &self,
+        target: &str,
+        get: &Get<'_>,
+        origin: &Origin,
+    ) -> Request<Empty<Bytes>> {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
         // What cannot be sent becomes a request that every registry refuses.
@@ -238,200 +221,16 @@ impl Remote {
             false => origin.authority(),
         }
     }
-
-    /// Does what a 401 asks for, so that the next request is allowed.
-    async fn authenticate(&self, answer: Answer) -> Result<(), PullError> {
-        let values = answer.response.headers().get_all(header::WWW_AUTHENTICATE);
-        let challenge = choose(values.iter().filter_map(|value| value.to_str().ok()));
-        let authorization = match (challenge, &self.credentials) {
-            (
-                Some(Challenge::Bearer {
-                    realm,
-                    service,
-                    scope,
-                }),
-                _,
-            ) => {
-                let token = self
-                    .token(&realm, service.as_deref(), scope.as_deref())
-                    .await?;
-                format!("Bearer {token}")
-            }
-            (Some(Challenge::Basic), Some(credentials)) => basic(credentials),
-            _ => return Err(answer.refused().await),
-        };
-        *self
-            .authorization
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(authorization);
-        Ok(())
-    }
-
-    /// Gets a token for pulling from the repository (Docker registry token authentication).
-    async fn token(
-        &self,
-        realm: &str,
-        service: Option<&str>,
-        scope: Option<&str>,
-    ) -> Result<String, PullError> {
-        let bad = |reason: String| self.bad_answer("", reason);
-        let (origin, target) = absolute(realm)
-            .filter(|(origin, _)| origin.tls || !self.origin.tls)
-            .ok_or_else(|| bad(format!("its token server is `{}`", excerpt(realm))))?;
-        let wanted = format!("repository:{}:pull", self.repository);
-        let mut query = format!("scope={}", encode(scope.unwrap_or(&wanted)));
-        if let Some(service) = service {
-            query = format!("service={}&{query}", encode(service));
-        }
-        let separator = if target.contains('?') { '&' } else { '?' };
-        let target = format!("{target}{separator}{query}");
-        let mut request = self.request(&target, &Get::ping(), &origin);
-        request.headers_mut().remove(header::AUTHORIZATION);
-        if let Some(credentials) = &self.credentials
-            && let Ok(value) = basic(credentials).parse()
-        {
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        let host = origin.authority();
-        let response =
-            send(&origin, &self.tls, request)
-                .await
-                .map_err(|reason| PullError::Unreachable {
-                    host: host.clone(),
-                    reason,
-                })?;
-        let path = target.split('?').next().unwrap_or_default();
-        let answer = Answer {
-            host,
-            request: format!("GET {path}"),
-            response,
-        };
-        if !answer.response.status().is_success() {
-            return Err(answer.refused().await);
-        }
-        let bytes = answer.read(TOKEN_BYTES_MAX).await?;
-        let token: Option<Token> = serde_json::from_slice(&bytes).ok();
-        token
-            .and_then(|token| token.token.or(token.access_token))
-            .ok_or_else(|| bad(format!("its token server {path} gave no token")))
-    }
 }
 
 impl Get<'_> {
-    fn ping() -> Get<'static> {
+    pub(super) fn ping() -> Get<'static> {
         Get {
             path: "",
             accept: "",
             first_byte: 0,
         }
     }
-}
-
-impl Answer {
-    /// A header as text.
-    pub(super) fn header(&self, name: &str) -> Option<String> {
-        self.response
-            .headers()
-            .get(name)?
-            .to_str()
-            .ok()
-            .map(str::to_owned)
-    }
-
-    /// The whole body of an answer that has to be small.
-    pub(super) async fn read(self, bound: u64) -> Result<Bytes, PullError> {
-        let Answer {
-            host,
-            request,
-            response,
-        } = self;
-        let bad = |reason| PullError::BadAnswer {
-            host,
-            request,
-            reason,
-        };
-        match read_bounded(response.into_body(), bound).await {
-            Ok((bytes, true)) => Ok(bytes),
-            Ok((_, false)) => Err(bad(format!("it is larger than {bound} bytes"))),
-            Err(reason) => Err(bad(reason)),
-        }
-    }
-
-    /// The answer as an error: status and text.
-    async fn refused(self) -> PullError {
-        let status = self.response.status();
-        let body = read_bounded(self.response.into_body(), ERROR_BYTES_MAX).await;
-        let text = body.map_or_else(|reason| reason, |(bytes, _)| error_text(&bytes));
-        let answer = match text.is_empty() {
-            true => status.canonical_reason().unwrap_or("no text").to_owned(),
-            false => text,
-        };
-        PullError::Refused {
-            host: self.host,
-            request: self.request,
-            status: status.as_u16(),
-            answer,
-        }
-    }
-}
-
-/// Reads a body up to a bound; tells whether that was all.
-async fn read_bounded(mut body: Incoming, bound: u64) -> Result<(Bytes, bool), String> {
-    let mut bytes = BytesMut::new();
-    loop {
-        let frame = timeout(BODY_IDLE, body.frame())
-            .await
-            .map_err(|_| format!("nothing came for {} s", BODY_IDLE.as_secs()))?;
-        let Some(frame) = frame else {
-            return Ok((bytes.freeze(), true));
-        };
-        if let Ok(data) = frame.map_err(|e| e.to_string())?.into_data() {
-            bytes.extend_from_slice(&data);
-            if bytes.len() as u64 > bound {
-                return Ok((bytes.freeze(), false));
-            }
-        }
-    }
-}
-
-/// The errors of an error document, or the start of other text.
-fn error_text(bytes: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Document {
-        errors: Vec<Line>,
-    }
-    #[derive(Deserialize)]
-    struct Line {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    if let Ok(document) = serde_json::from_slice::<Document>(bytes) {
-        let lines = document
-            .errors
-            .iter()
-            .map(|line| format!("{}: {}", line.code, line.message));
-        return excerpt_long(&lines.collect::<Vec<_>>().join("; "));
-    }
-    excerpt_long(String::from_utf8_lossy(bytes).trim())
-}
-
-fn excerpt_long(text: &str) -> String {
-    const CHARS: usize = 500;
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(CHARS)
-        .collect()
-}
-
-fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.username, credentials.password);
-    format!("Basic {}", STANDARD.encode(pair))
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Whether a status may be another one soon.
@@ -460,7 +259,7 @@ fn origin_of(name: &ImageName, tls: bool) -> Origin {
     let port = name.port().unwrap_or(if tls { 443 } else { 80 });
     // The name that people use is not the one that serves.
     let host = match name.host_name() {
-        "docker.io" => "registry-1.docker.io",
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
         host => host,
     };
     Origin {
@@ -479,7 +278,7 @@ fn redirected(from: &Origin, location: &str) -> Option<(Origin, String)> {
 }
 
 /// Splits an absolute URL.
-fn absolute(url: &str) -> Option<(Origin, String)> {
+pub(super) fn absolute(url: &str) -> Option<(Origin, String)> {
     let uri: Uri = url.parse().ok()?;
     let tls = match uri.scheme_str()? {
         "https" => true,
@@ -527,13 +326,5 @@ mod tests {
         ] {
             assert_eq!(to(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn error_documents_become_text() {
-        let document =
-            br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here"},{"code":"X"}]}"#;
-        assert_eq!(error_text(document), "MANIFEST_UNKNOWN: not here; X: ");
-        assert_eq!(error_text(b"  <html>\n oops"), "<html> oops");
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 /// How much of an upload is gathered before it is written, in bytes. Two batches per upload are in memory.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// How much of a file is read at once for a download, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 

@@ -10,6 +10,9 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// How much of a file is read at once when its digest is computed, in bytes.
+const READ_BYTES: usize = 1024 * 1024;
+
 impl ContentStore {
     /// The size of content of a repository, `None` when it does not have it. The content is kept for the grace time
     /// from now, for clients leave out what they were told is there.
@@ -88,6 +91,23 @@ impl ContentStore {
                 .ok_or(OciError::BlobUnknown(digest))
         })
         .await
+    }
+
+    /// Reads content again and removes it when it is not what its digest says; tells whether it was.
+    pub(crate) async fn blob_removed_if_damaged(&self, digest: &Digest) -> Result<bool, OciError> {
+        let digest = digest.clone();
+        let check = move |disk: &Arc<Disk>| {
+            let Some((file, _)) = disk.blob_open(&digest)? else {
+                return Ok(false);
+            };
+            let failed = |e| OciError::io(format!("read blob {digest}"), e);
+            if digest_of(file).map_err(failed)? == digest {
+                return Ok(false);
+            }
+            tracing::error!(%digest, "stored content is damaged and was removed");
+            disk.remove_durable(&disk.blob(&digest)).map(|_| true)
+        };
+        self.run(check).await
     }
 
     /// Starts writing content that does not come through an upload.
@@ -178,6 +198,18 @@ impl Disk {
                 self.write_durable(&self.blob(digest), bytes)?;
                 self.refresh(digest).map(|_| ())
             }
+        }
+    }
+}
+
+/// The digest of what a file has from where it stands.
+pub(super) fn digest_of(mut file: impl Read) -> io::Result<Digest> {
+    let mut running = RunningDigest::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(running.finish()),
+            count => running.update(&buffer[..count]),
         }
     }
 }

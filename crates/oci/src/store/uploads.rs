@@ -4,6 +4,7 @@
 //! when the upload is finished. A chunk that could not be written whole is cut off again.
 
 use super::ContentStore;
+use super::blobs::digest_of;
 use super::disk::{Disk, is_absent, lock, random_id};
 use crate::digest::RunningDigest;
 use crate::reference::check_repository;
@@ -18,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Length of an upload's id in hexadecimal digits.
 const ID_DIGITS: usize = 32;
-/// How much of a file is read at once when its digest is computed again, in bytes.
-const REHASH_BYTES: usize = 1024 * 1024;
 
 /// An open upload.
 pub(crate) struct Session {
@@ -167,20 +166,14 @@ impl Writer {
     }
 
     /// The digest of all bytes; those that came before a restart are read again.
-    fn digest(&mut self) -> io::Result<Digest> {
-        if self.state.running.length() != self.state.length {
-            let mut running = RunningDigest::new();
-            let mut file = File::open(self.session.directory.join("data"))?.take(self.state.length);
-            let mut buffer = vec![0; REHASH_BYTES];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => break,
-                    count => running.update(&buffer[..count]),
-                }
+    fn digest(&self) -> io::Result<Digest> {
+        match self.state.running.length() == self.state.length {
+            true => Ok(self.state.running.clone().finish()),
+            false => {
+                let file = File::open(self.session.directory.join("data"))?;
+                digest_of(file.take(self.state.length))
             }
-            self.state.running = running;
         }
-        Ok(self.state.running.clone().finish())
     }
 
     fn discard(&mut self, disk: &Disk) -> Result<(), OciError> {

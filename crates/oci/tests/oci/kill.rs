@@ -128,21 +128,37 @@ async fn a_killed_server_loses_nothing_acknowledged_and_uploads_go_on() {
         .expect_error(404, "BLOB_UPLOAD_UNKNOWN");
 }
 
-/// Kills the server at many moments of whole pushes; whatever was acknowledged is whole afterwards, and pushing again
-/// works.
+/// How many files there are below a directory. What goes away meanwhile does not count.
+fn count_below(path: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
+    let count = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => count_below(&entry.path()),
+        _ => 1,
+    };
+    entries.filter_map(Result::ok).map(count).sum()
+}
+
+/// Kills the server at many moments of whole pushes, told by what is on disk; whatever was acknowledged is whole
+/// afterwards, and pushing again works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_killed_anywhere_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
-    for round in 0..12u64 {
+    for round in 0..14u64 {
         let image = TestImage::new("amd64", round, 300_000);
         let server = ServerProcess::start(directory.path());
         let address = server.address;
+        let before = count_below(directory.path());
         let push = tokio::spawn({
             let image = TestImage::new("amd64", round, 300_000);
             async move { image.push(address, "app", "v1", "").await.expect(201) }
         });
-        // Somewhere in the middle: the moment differs with the round and with the machine.
-        tokio::time::sleep(std::time::Duration::from_millis(round * 3)).await;
+        // Each second round waits for one file more; the two rounds between differ by chance.
+        let wanted = before + usize::try_from(round / 2).unwrap();
+        while count_below(directory.path()) < wanted && !push.is_finished() {
+            tokio::task::yield_now().await;
+        }
         server.kill();
         let acknowledged = push.await.is_ok();
         let server = ServerProcess::start(directory.path());

@@ -1,8 +1,10 @@
 //! What hostile and damaged layers cannot do. Needs root, as unpacking does.
 
 use crate::archives::{Raw, unpack_raw, unpack_stored};
-use crate::images::{gzip, noise, tar_of};
-use apron_oci::{UnpackBounds, UnpackError};
+use crate::client::head;
+use crate::images::{gzip, noise, store_layer, tar_of};
+use crate::server::TestServer;
+use apron_oci::{UnpackBounds, UnpackError, unpack};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use tar::EntryType;
@@ -196,4 +198,46 @@ async fn damaged_layers_are_refused() {
     let done = unpack_stored(&gzip(&other), &archive, &bounds).await;
     assert!(matches!(done.result, Err(UnpackError::DiffId { .. })));
     done.refused("the image says");
+}
+
+/// A layer that changed on disk is taken out, so that the client's next push brings it again.
+#[tokio::test]
+async fn a_layer_that_is_damaged_on_disk_is_removed() {
+    let server = TestServer::start().await;
+    let archive = tar_of(&[("a", &noise(1, 100_000))]);
+    let layer = store_layer(&server, &gzip(&archive), &archive).await;
+    let path = server
+        .directory
+        .path()
+        .join("blobs/sha256")
+        .join(layer.digest.hex());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let destination = directory.path().join("layer");
+    let error = unpack(
+        &server.store,
+        &layer,
+        &destination,
+        &UnpackBounds::default(),
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(error, UnpackError::Damaged { .. }), "{error}");
+    head(
+        server.address,
+        &format!("/v2/layers/blobs/{}", layer.digest),
+    )
+    .await
+    .expect(404);
+    store_layer(&server, &gzip(&archive), &archive).await;
+    unpack(
+        &server.store,
+        &layer,
+        &destination,
+        &UnpackBounds::default(),
+    )
+    .await
+    .unwrap();
 }
