@@ -9,6 +9,7 @@ pub mod h1;
 
 mod buffer;
 mod client;
+mod client2;
 mod deadline;
 mod flow;
 mod instance;

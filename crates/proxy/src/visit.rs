@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod connect;
+pub mod head;
 pub mod intake;
 
 use crate::deadline::Deadline;

@@ -1,11 +1,10 @@
 //! One request on one upstream connection: both bodies move at the same time, each as fast as its receiver takes it.
 
 use super::{Client, ClientIo, Next, tunnel};
-use crate::buffer::{Buffer, poll_read};
+use crate::buffer::Buffer;
 use crate::deadline::Expired;
 use crate::flow::{Flow, FlowError, WaitsFor};
 use crate::h1::body::{Decoder, Encoder};
-use crate::h1::head::{Search, find_end};
 use crate::h1::request::slots;
 use crate::h1::response::{self, Response};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
@@ -13,6 +12,7 @@ use crate::reason::Reason;
 use crate::service::Finished;
 use crate::visit::Caller;
 use crate::visit::connect::Upstream;
+use crate::visit::head::{Answered, NoHead};
 use crate::visit::intake::Intake;
 use crate::worker::Slot;
 use std::task::{Context, Poll};
@@ -58,8 +58,7 @@ pub(super) struct Exchange<'a, C> {
     upstream: Upstream,
     intake: &'a Intake,
     finished: &'a mut Finished,
-    inbox: Buffer,
-    searched: usize,
+    answered: Answered,
     request: Flow,
     sending: Sending,
     interim: Buffer,
@@ -92,8 +91,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             upstream,
             intake,
             finished,
-            inbox: Buffer::default(),
-            searched: 0,
+            answered: Answered::default(),
             request: Flow::new(Decoder::new(intake.framing), encoder, head),
             sending: Sending::Going,
             interim,
@@ -111,7 +109,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             let Exchange {
                 client,
                 upstream,
-                inbox,
+                answered,
                 interim,
                 finished,
                 ..
@@ -120,7 +118,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 Box::pin(tunnel::tunnel(
                     client,
                     upstream.stream,
-                    inbox,
+                    answered.inbox,
                     interim,
                     finished,
                 ))
@@ -200,48 +198,32 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
 
     /// Reads until the head of the final response is understood.
     fn poll_head(&mut self, context: &mut Context<'_>, slot: &Slot) -> Option<End> {
-        loop {
-            match find_end(self.inbox.unread(), self.searched) {
-                Search::Complete(length) => {
-                    self.searched = 0;
-                    if let Err(error) = self.take_head(length) {
-                        return Some(self.misunderstood(slot, &error.to_string()));
-                    }
-                    if self.response.is_some() || self.switched {
-                        return None;
-                    }
-                    continue;
-                }
-                Search::Partial(from) => self.searched = from,
-                Search::TooLong => {
-                    return Some(self.misunderstood(slot, "the response head is too long"));
-                }
-                Search::BareLf => {
-                    return Some(
-                        self.misunderstood(slot, "a line of the response head ends in LF alone"),
-                    );
-                }
-            }
-            let mut scratch = self.client.visitor.worker.scratch();
-            match poll_read(context, &mut self.upstream.stream, &mut scratch) {
+        while self.response.is_none() && !self.switched {
+            let polled = {
+                let mut scratch = self.client.visitor.worker.scratch();
+                self.answered
+                    .poll_head(context, &mut scratch, &mut self.upstream.stream)
+            };
+            match polled {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(0)) => {
-                    drop(scratch);
-                    return Some(self.lost(slot, "connection closed before a response"));
+                Poll::Ready(Ok(length)) => {
+                    if let Err(error) = self.take_head(length) {
+                        return Some(misunderstood(slot, &error.to_string()));
+                    }
                 }
-                Poll::Ready(Err(error)) => {
-                    drop(scratch);
-                    return Some(self.lost(slot, &error.to_string()));
+                Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
+                Poll::Ready(Err(NoHead::Misunderstood(error))) => {
+                    return Some(misunderstood(slot, error));
                 }
-                Poll::Ready(Ok(read)) => self.inbox.tail().extend_from_slice(&scratch[..read]),
             }
         }
+        None
     }
 
     /// Takes a response head of `length` bytes from the inbox.
     fn take_head(&mut self, length: usize) -> Result<(), response::ResponseError> {
         let mut slots = slots();
-        let head = &self.inbox.unread()[..length];
+        let head = &self.answered.inbox.unread()[..length];
         let response = response::parse(head, self.intake.to_head, &mut slots)?;
         match response.status {
             101 if response.websocket && self.intake.websocket => {
@@ -269,7 +251,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 ));
             }
         }
-        self.inbox.consume(length);
+        self.answered.inbox.consume(length);
         Ok(())
     }
 
@@ -285,7 +267,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         match delivering.flow.poll(
             context,
             &mut scratch,
-            (&mut self.upstream.stream, &mut self.inbox),
+            (&mut self.upstream.stream, &mut self.answered.inbox),
             stream,
         ) {
             Poll::Pending => None,
@@ -335,7 +317,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     /// The connection broke before a response. An idle connection that the instance closed meanwhile has carried out
     /// nothing that matters for a request that may be repeated.
     fn lost(&self, slot: &Slot, error: &str) -> End {
-        if self.upstream.reused && self.intake.repeatable && self.inbox.is_empty() {
+        if self.upstream.reused && self.intake.repeatable && self.answered.inbox.is_empty() {
             return End::Again;
         }
         self.client
@@ -345,21 +327,15 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         End::Failed(Reason::InstanceClosed)
     }
 
-    fn misunderstood(&self, slot: &Slot, error: &str) -> End {
-        tracing::debug!(
-            instance = slot.instance.id,
-            error,
-            "an instance's answer was not understood"
-        );
-        End::Failed(Reason::InstanceAnswer)
-    }
-
     /// Keeps the upstream connection for another request, if it can take one.
     fn keep_upstream(self, slot: &Slot) {
         let Some(response) = self.response else {
             return;
         };
-        if response.upstream_persistent && self.sending == Sending::Done && self.inbox.is_empty() {
+        if response.upstream_persistent
+            && self.sending == Sending::Done
+            && self.answered.inbox.is_empty()
+        {
             let worker = &self.client.visitor.worker;
             let (now_ms, max) = (worker.sweep.now_ms(), slot.max_concurrency);
             let mut pool = worker.pool.borrow_mut();
@@ -372,6 +348,15 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             );
         }
     }
+}
+
+fn misunderstood(slot: &Slot, error: &str) -> End {
+    tracing::debug!(
+        instance = slot.instance.id,
+        error,
+        "an instance's answer was not understood"
+    );
+    End::Failed(Reason::InstanceAnswer)
 }
 
 fn delivering(

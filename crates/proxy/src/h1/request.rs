@@ -189,7 +189,7 @@ fn special<'b>(headers: &[Header<'b>], version: Version) -> Result<Special<'b>, 
 }
 
 /// Reads a `Content-Length`: digits only, within 64 bits.
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+pub fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 20 {
         return None;
     }

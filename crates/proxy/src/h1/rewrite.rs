@@ -191,13 +191,20 @@ fn status_and_fields(response: &Response<'_, '_>, out: &mut Vec<u8>) {
             Name::Other => {
                 !(response.connection.nominates && nominated(response.headers, header.name))
             }
-            Name::RequestId | Name::ForwardedFor | Name::ForwardedOther | Name::Host => true,
-            _ => false,
+            name => passes_in_response(name),
         };
         if passes {
             field(out, header.name.as_bytes(), header.value);
         }
     }
+}
+
+/// Whether a special field means nothing special in a response and is passed on.
+pub fn passes_in_response(name: Name) -> bool {
+    matches!(
+        name,
+        Name::RequestId | Name::ForwardedFor | Name::ForwardedOther | Name::Host
+    )
 }
 
 /// An answer the platform itself makes.

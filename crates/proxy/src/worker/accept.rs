@@ -3,6 +3,7 @@
 use super::run::Purpose;
 use super::{Admitted, Worker};
 use crate::client::Client;
+use crate::client2;
 use crate::tls::UNRECOGNIZED_NAME;
 use crate::visit::{Scheme, Visitor};
 use std::net::SocketAddr;
@@ -95,9 +96,11 @@ async fn serve(
             let done = deadline.bound(Box::pin(handshake(&worker, stream))).await;
             drop(deadline);
             if let Ok(Ok((tls, name))) = done {
-                Client::new(visitor(Scheme::Https { name }), tls, refused)
-                    .serve()
-                    .await;
+                let visitor = visitor(Scheme::Https { name });
+                match tls.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => client2::serve(visitor, tls, refused).await,
+                    _ => Client::new(visitor, tls, refused).serve().await,
+                }
             }
         }
     }

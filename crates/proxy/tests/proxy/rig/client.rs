@@ -45,6 +45,19 @@ impl Response {
     }
 }
 
+/// Trusts this authority.
+pub fn tls_config(root_pem: &str) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    config.with_root_certificates(roots).with_no_client_auth()
+}
+
 impl Wire {
     pub fn plain(address: SocketAddr) -> Wire {
         let tcp = TcpStream::connect(address).unwrap();
@@ -61,15 +74,7 @@ impl Wire {
     }
 
     pub fn try_tls(address: SocketAddr, host: &str, root_pem: &str) -> io::Result<Wire> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap())
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = tls_config(root_pem);
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = TcpStream::connect(address)?;

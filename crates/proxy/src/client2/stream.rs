@@ -1,0 +1,158 @@
+//! One request of an HTTP/2 connection.
+
+use super::Ended;
+use super::exchange::{End, Exchange};
+use super::intake;
+use crate::deadline::Deadline;
+use crate::h1::rewrite::Answer;
+use crate::reason::Reason;
+use crate::service::Finished;
+use crate::visit::admit::{NoPlace, admit};
+use crate::visit::connect::connect;
+use crate::visit::intake::{Decision, Intake};
+use crate::visit::{Caller, Record, Visitor};
+use crate::worker::Worker;
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason as Code, RecvStream};
+use http::Request;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A stream whose response has not begun.
+pub(super) struct Stream {
+    pub(super) visitor: Rc<Visitor>,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) body: RecvStream,
+    pub(super) deadline: Deadline,
+}
+
+impl Caller for Stream {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.visitor.worker
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(context).map(|_| ())
+    }
+}
+
+/// Serves a request.
+pub(super) async fn serve(
+    visitor: Rc<Visitor>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    refused: bool,
+) -> Ended {
+    let (parts, body) = request.into_parts();
+    let to_head = parts.method == http::Method::HEAD;
+    let decision = match refused {
+        true => Err(Reason::TooManyConnections),
+        false => decide(&visitor, &parts, body.is_end_stream()),
+    };
+    let deadline = visitor.worker.sweep.register();
+    let mut stream = Stream {
+        visitor,
+        respond,
+        body,
+        deadline,
+    };
+    match decision {
+        Ok(Decision::Forward(intake)) => stream.forward(intake).await,
+        Ok(Decision::Answer { reason, route, .. }) => {
+            let answer = reason.answer();
+            if let Some(route) = route {
+                route.service.counters.add(Finished {
+                    status: answer.status,
+                    ..Finished::default()
+                });
+            }
+            stream.answer(&answer, to_head)
+        }
+        Ok(Decision::Redirect {
+            status, location, ..
+        }) => {
+            let text = "this service is reached by https";
+            stream.answer(
+                &Answer {
+                    status,
+                    reason: "https-only",
+                    text,
+                    location: Some(&location),
+                },
+                to_head,
+            )
+        }
+        Err(reason) => stream.answer(&reason.answer(), to_head),
+    }
+}
+
+fn decide(
+    visitor: &Visitor,
+    parts: &http::request::Parts,
+    bodyless: bool,
+) -> Result<Decision, Reason> {
+    let mut cookies = Vec::new();
+    let fields = intake::fields(&parts.headers, &mut cookies).map_err(Reason::Refused)?;
+    let request = intake::request(parts, &fields, bodyless).map_err(Reason::Refused)?;
+    Ok(visitor.decide(&request))
+}
+
+impl Stream {
+    /// Forwards a request and delivers its response.
+    async fn forward(&mut self, intake: Box<Intake>) -> Ended {
+        let service = Arc::clone(&intake.route.service);
+        let mut record = Record::new(&service);
+        self.deadline.set_total(intake.route.timeout);
+        let mut fresh_only = false;
+        loop {
+            let slot = match admit(self, &service).await {
+                Ok(slot) => slot,
+                Err(NoPlace::ClientGone) => return Ended::Abandoned,
+                Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),
+            };
+            let upstream = match connect(self, &slot, intake.repeatable, fresh_only).await {
+                Ok(Some(upstream)) => upstream,
+                Ok(None) => continue,
+                Err(NoPlace::ClientGone) => return Ended::Abandoned,
+                Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),
+            };
+            match Exchange::new(self, upstream, &intake, &mut record.finished)
+                .run(&slot)
+                .await
+            {
+                End::Answered => return Ended::Answered,
+                End::Abandoned => return Ended::Abandoned,
+                End::Failed(reason) => return self.fail(reason, &intake, &mut record),
+                End::Again => fresh_only = true,
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: Reason, intake: &Intake, record: &mut Record) -> Ended {
+        let answer = reason.answer();
+        record.finished.status = answer.status;
+        self.answer(&answer, intake.to_head)
+    }
+
+    /// Sends the platform's own answer: it is small, so the connection takes it at once.
+    fn answer(&mut self, answer: &Answer<'_>, to_head: bool) -> Ended {
+        let Some((response, body)) = intake::answer(answer) else {
+            self.respond.send_reset(Code::INTERNAL_ERROR);
+            return Ended::Answered;
+        };
+        // Failing means that the client has reset the stream.
+        let Ok(mut sending) = self.respond.send_response(response, to_head) else {
+            return Ended::Abandoned;
+        };
+        if !to_head {
+            let _ = sending.send_data(body.into(), true);
+        }
+        Ended::Answered
+    }
+}
