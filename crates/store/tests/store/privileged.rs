@@ -5,6 +5,7 @@ use apron_domain::OperationKind;
 use apron_store::{Store, StoreError};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A small file system in memory, gone with the value.
 struct Mount(tempfile::TempDir);
@@ -22,6 +23,24 @@ impl Mount {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// A child that another test is just starting holds all descriptors for a moment, so this is tried until it works.
+    fn make_read_only(&self) {
+        let begun = Instant::now();
+        let remount = || {
+            Command::new("mount")
+                .args(["-o", "remount,ro"])
+                .arg(self.path())
+                .output()
+                .unwrap()
+        };
+        while !remount().status.success() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the file system stays busy"
+            );
+        }
     }
 }
 
@@ -90,7 +109,7 @@ async fn privileged_a_disk_full_from_the_start_is_named() {
 async fn privileged_a_read_only_disk_is_named() {
     let mount = Mount::new();
     Store::open(mount.path()).await.unwrap().close().await;
-    run("mount", &["-o", "remount,ro"], mount.path());
+    mount.make_read_only();
     let error = Store::open(mount.path()).await.unwrap_err();
     assert!(
         error.to_string().contains("read-only") || error.to_string().contains("readonly"),

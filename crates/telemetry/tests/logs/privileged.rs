@@ -4,6 +4,7 @@ use super::{event, read_all};
 use apron_telemetry::{Logs, TelemetryError};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A small file system in memory, gone with the value.
 struct Mount(tempfile::TempDir);
@@ -21,6 +22,24 @@ impl Mount {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// A child that another test is just starting holds all descriptors for a moment, so this is tried until it works.
+    fn make_read_only(&self) {
+        let begun = Instant::now();
+        let remount = || {
+            Command::new("mount")
+                .args(["-o", "remount,ro"])
+                .arg(self.path())
+                .output()
+                .unwrap()
+        };
+        while !remount().status.success() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the file system stays busy"
+            );
+        }
     }
 }
 
@@ -130,7 +149,7 @@ async fn privileged_a_read_only_disk_is_named() {
         .close()
         .await
         .unwrap();
-    run("mount", &["-o", "remount,ro"], mount.path());
+    mount.make_read_only();
     let error = Logs::open(mount.path()).await.unwrap_err();
     let source = std::error::Error::source(&error)
         .map(ToString::to_string)
