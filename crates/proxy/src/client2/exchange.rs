@@ -144,10 +144,8 @@ impl<'a> Exchange<'a> {
         if let Poll::Ready(Err(end)) = self.poll_request(context) {
             return Poll::Ready(end);
         }
-        if self.response.is_none() {
-            if let Some(end) = self.poll_head(context, slot) {
-                return Poll::Ready(end);
-            }
+        if let Some(end) = self.poll_head(context, slot) {
+            return Poll::Ready(end);
         }
         if let Some(end) = self.poll_client(context) {
             return Poll::Ready(end);
