@@ -9,7 +9,7 @@
 
 use apron_oci::{
     Action, ContentStore, Digest, Gate, Reference, Refusal, RegistryBounds, UnpackBounds, registry,
-    remove_tree, unpack,
+    remove_tree, unpack, unpack_unsynced,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -67,23 +67,31 @@ async fn main() -> Result<(), Failure> {
         }
     };
     let source = read_layout(Path::new(layout), tag)?;
-    let (mut pushes, mut unpacks, mut totals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut took = Vec::new();
     for run in 0..runs {
-        let work = Path::new(work).join(run.to_string());
-        let (pushed, unpacked) = measure(&source, &work).await?;
-        println!("run {run}: pushed in {pushed:.0} ms, unpacked in {unpacked:.0} ms");
-        pushes.push(pushed);
-        unpacks.push(unpacked);
-        totals.push(pushed + unpacked);
+        let one = measure(&source, &Path::new(work).join(run.to_string())).await?;
+        let Took {
+            pushed,
+            unpacked,
+            unsynced,
+        } = one;
+        println!(
+            "run {run}: push {pushed:.0} ms, unpack {unpacked:.0} ms, unsynced {unsynced:.0} ms"
+        );
+        took.push(one);
     }
     // Only now: file systems without a journal make files slowly where others were just removed.
     for run in 0..runs {
         remove_tree(&Path::new(work).join(run.to_string()))?;
     }
+    let row = |who: &str, part: fn(&Took) -> f64| row(who, took.iter().map(part).collect());
     let rows = [
-        row("apron: push + unpack", totals),
-        row("apron: push alone", pushes),
-        row("apron: unpack alone", unpacks),
+        row("apron: push over HTTP + unpack, synced", |took| {
+            took.pushed + took.unpacked
+        }),
+        row("apron: push over HTTP, synced", |took| took.pushed),
+        row("apron: unpack, synced", |took| took.unpacked),
+        row("apron: unpack, not synced", |took| took.unsynced),
     ];
     println!(
         "{}",
@@ -92,8 +100,15 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Pushes and unpacks once; milliseconds of each.
-async fn measure(source: &Source, work: &Path) -> Result<(f64, f64), Failure> {
+/// Milliseconds of one run's parts.
+struct Took {
+    pushed: f64,
+    unpacked: f64,
+    unsynced: f64,
+}
+
+/// Pushes once and unpacks twice.
+async fn measure(source: &Source, work: &Path) -> Result<Took, Failure> {
     let store = ContentStore::open(&work.join("store"))?;
     let router = registry(
         Arc::clone(&store),
@@ -130,25 +145,43 @@ async fn measure(source: &Source, work: &Path) -> Result<(f64, f64), Failure> {
     let pushed = milliseconds(begun);
     server.abort();
 
-    let begun = Instant::now();
     let digest = store.resolve(REPOSITORY, &Reference::parse("v1")?).await?;
-    let image = store
-        .image(digest.ok_or("the pushed tag is not there")?.as_str())
-        .await?;
+    let digest = digest.ok_or("the pushed tag is not there")?;
+    let begun = Instant::now();
+    unpack_all(&store, &digest, &work.join("layers"), true).await?;
+    let unpacked = milliseconds(begun);
+    let begun = Instant::now();
+    unpack_all(&store, &digest, &work.join("unsynced"), false).await?;
+    Ok(Took {
+        pushed,
+        unpacked,
+        unsynced: milliseconds(begun),
+    })
+}
+
+/// Unpacks all layers of an image, at the same time.
+async fn unpack_all(
+    store: &Arc<ContentStore>,
+    digest: &Digest,
+    directory: &Path,
+    synced: bool,
+) -> Result<(), Failure> {
+    let image = store.image(digest.as_str()).await?;
     let mut tasks = tokio::task::JoinSet::new();
     for layer in image.layers {
-        let (store, destination) = (
-            Arc::clone(&store),
-            work.join("layers").join(layer.diff_id.hex()),
-        );
-        tasks.spawn(
-            async move { unpack(&store, &layer, &destination, &UnpackBounds::default()).await },
-        );
+        let (store, destination) = (Arc::clone(store), directory.join(layer.diff_id.hex()));
+        tasks.spawn(async move {
+            let bounds = UnpackBounds::default();
+            match synced {
+                true => unpack(&store, &layer, &destination, &bounds).await,
+                false => unpack_unsynced(&store, &layer, &destination, &bounds).await,
+            }
+        });
     }
     while let Some(done) = tasks.join_next().await {
         done??;
     }
-    Ok((pushed, milliseconds(begun)))
+    Ok(())
 }
 
 async fn send(

@@ -26,4 +26,4 @@ pub use reference::{
 };
 pub use registry::{Action, Gate, Refusal, RegistryBounds, registry};
 pub use store::{Collected, ContentStore, ManifestEntry, PutManifest, StoreBounds, TagEntry};
-pub use unpack::{UnpackBounds, UnpackError, UnpackReport, remove_tree, unpack};
+pub use unpack::{UnpackBounds, UnpackError, UnpackReport, remove_tree, unpack, unpack_unsynced};

@@ -1,7 +1,7 @@
 //! The directory a layer is unpacked into before it gets its name.
 
-use super::Stop;
 use super::remove::remove_tree;
+use super::{Durability, Stop};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -52,18 +52,29 @@ impl Staging {
         self.directory.as_fd()
     }
 
-    /// Syncs the content and gives the directory its name. When somebody else was faster, theirs stays.
-    pub(super) fn publish(mut self, destination: &Path) -> Result<(), Stop> {
-        let what = || format!("publish {}", destination.display());
-        rustix::fs::syncfs(&self.directory).map_err(|e| Stop::io(what(), e))?;
+    /// Gives the directory its name, after waiting for the disk when that is wanted. When somebody else was faster,
+    /// theirs stays.
+    pub(super) fn publish(
+        mut self,
+        destination: &Path,
+        durability: Durability,
+    ) -> Result<(), Stop> {
+        let failed = |e| Stop::io(format!("publish {}", destination.display()), e);
+        let synced = durability == Durability::Synced;
+        if synced {
+            rustix::fs::syncfs(&self.directory).map_err(|e| failed(e.into()))?;
+        }
         match rustix::fs::renameat_with(CWD, &self.path, CWD, destination, RenameFlags::NOREPLACE) {
             Ok(()) => self.published = true,
             Err(Errno::EXIST) => return Ok(()),
-            Err(e) => return Err(Stop::io(what(), e)),
+            Err(e) => return Err(failed(e.into())),
         }
-        let parent = destination.parent().unwrap_or(destination);
-        let synced = fs::File::open(parent).and_then(|directory| directory.sync_all());
-        synced.map_err(|e| Stop::io(what(), e))
+        match destination.parent() {
+            Some(parent) if synced => fs::File::open(parent)
+                .and_then(|directory| directory.sync_all())
+                .map_err(failed),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::archives::{Raw, unpack_raw, unpack_stored};
 use crate::images::{gzip, noise, store_layer, tar_of};
 use crate::server::TestServer;
-use apron_oci::{Digest, Layer, UnpackBounds, UnpackError, unpack};
+use apron_oci::{Digest, Layer, UnpackBounds, UnpackError, unpack, unpack_unsynced};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -78,6 +78,11 @@ async fn a_layer_that_is_there_is_left_alone_and_leftovers_of_a_kill_go() {
     fs::create_dir_all(stale.join("half/full")).unwrap();
     let destination = directory.path().join("layer");
     let bounds = UnpackBounds::default();
+    let quick = directory.path().join("quick");
+    unpack_unsynced(&server.store, &layer, &quick, &bounds)
+        .await
+        .unwrap();
+    assert_eq!(fs::read(quick.join("a")).unwrap(), b"1");
     assert!(
         !unpack(&server.store, &layer, &destination, &bounds)
             .await
