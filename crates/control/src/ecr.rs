@@ -14,6 +14,7 @@ pub(crate) mod tests;
 mod tokens;
 
 pub use gate::{PushWatcher, RegistryGate};
+pub use repositories::SweepError;
 pub use tokens::{TOKEN_LIFE_MS, TokenRefusal, Tokens};
 
 use crate::endpoint::{ApiService, Call, InvalidPageToken, internal};

@@ -4,6 +4,7 @@ use super::{Ecr, PAGE_ENTRIES_DEFAULT, stored};
 use crate::ecr::tags::{Tag, check_tags};
 use crate::endpoint::{Call, PageToken};
 use apron_aws::ApiError;
+use apron_oci::OciError;
 use apron_store::{Repository, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -60,6 +61,17 @@ struct PutImageTagMutability {
     registry_id: Option<String>,
     repository_name: String,
     image_tag_mutability: String,
+}
+
+/// Why [`Ecr::sweep`] stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The content store failed.
+    #[error(transparent)]
+    Content(#[from] OciError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Ecr {
@@ -224,6 +236,23 @@ impl Ecr {
             "repositoryName": name,
             "imageTagMutability": mutability(immutable),
         }))
+    }
+
+    /// Removes images whose repository does not exist (any more): what an interrupted deletion, or a push that raced with
+    /// one, has left. Returns the names that were removed.
+    ///
+    /// # Errors
+    /// A store cannot be read or written; what is left is removed the next time.
+    pub async fn sweep(&self) -> Result<Vec<String>, SweepError> {
+        let mut removed = Vec::new();
+        for name in self.content.repositories().await? {
+            let _one_at_a_time = self.lifecycle.lock().await;
+            if self.store.repository_get(&name).await?.is_none() {
+                self.content.delete_repository(&name).await?;
+                removed.push(name);
+            }
+        }
+        Ok(removed)
     }
 
     /// Changes a repository that exists.

@@ -502,3 +502,20 @@ async fn immutable_tags_stay_and_pushes_are_told() {
     );
     assert_eq!(*bench.pushes.0.lock().unwrap(), ["app:v1", "app:v1"]);
 }
+
+#[tokio::test]
+async fn what_no_repository_holds_is_swept() {
+    let bench = Bench::new().await;
+    for name in ["kept", "gone", "gone/below"] {
+        bench.create(name).await;
+        bench.push(name, "v1", name).await;
+    }
+    // A deletion that was killed between its two stores.
+    bench.ecr.store.repository_delete("gone").await.unwrap();
+    assert_eq!(bench.ecr.sweep().await.unwrap(), ["gone"]);
+    assert_eq!(
+        bench.content.repositories().await.unwrap(),
+        ["gone/below", "kept"]
+    );
+    assert_eq!(bench.ecr.sweep().await.unwrap(), [""; 0]);
+}

@@ -62,17 +62,49 @@ pub(super) fn find(
             })
         }
         _ => {
-            let authorization = authorization.ok_or_else(ApiError::missing_authentication_token)?;
-            let is_it = |model: &Model| model.signing_name == authorization.service;
-            let service = services.iter().find(|service| is_it(service.model()));
-            let service = service.filter(|service| service.model().protocol == Protocol::Query);
-            let service = service.ok_or_else(ApiError::unknown_operation)?;
-            Ok(Route {
-                service: Arc::clone(service),
-                target: None,
-            })
+            let service = services
+                .iter()
+                .find(|service| speaks_query_to(service.model(), parts, authorization));
+            match (service, authorization) {
+                (Some(service), _) => Ok(Route {
+                    service: Arc::clone(service),
+                    target: None,
+                }),
+                (None, Some(_)) => Err(ApiError::unknown_operation()),
+                (None, None) => Err(ApiError::missing_authentication_token()),
+            }
         }
     }
+}
+
+/// Whether a request without `X-Amz-Target` is for this service. One whose signature cannot be read is taken for the query
+/// protocol when it looks like it, so that the refusal comes in the form the client reads.
+fn speaks_query_to(model: &Model, parts: &Parts, authorization: Option<&Authorization>) -> bool {
+    let form = media_type(parts) == request_content_type(Protocol::Query);
+    model.protocol == Protocol::Query
+        && match authorization {
+            Some(authorization) => authorization.service == model.signing_name,
+            None => {
+                form || parts
+                    .uri
+                    .query()
+                    .is_some_and(|query| form_field(query.as_bytes(), "Action").is_some())
+            }
+        }
+}
+
+fn media_type(parts: &Parts) -> String {
+    let given = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// Refuses a body that claims to be something else than the protocol's.
@@ -81,17 +113,7 @@ pub(super) fn check_content_type(model: &Model, parts: &Parts) -> Result<(), Api
         return Ok(());
     }
     let expected = request_content_type(model.protocol);
-    let given = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let media_type = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = media_type(parts);
     let accepted = match model.protocol {
         Protocol::Query => media_type == expected,
         // Both versions are the same bytes on the way in; scripts send plain JSON.

@@ -242,21 +242,50 @@ async fn wrong_credentials_get_the_error_of_the_query_protocol() {
 
 #[tokio::test]
 async fn requests_without_a_whole_signature_are_refused() {
-    let mut unsigned = Sent::json("StartDeployment", &arn_input()).signed();
-    unsigned.headers_mut().remove("authorization");
-    let (status, body) = answer_to(unsigned).await;
-    assert!(
-        status == 403 && body.contains("#MissingAuthenticationTokenException"),
-        "{status} {body}"
-    );
-    let mut incomplete = Sent::json("StartDeployment", &arn_input()).signed();
-    let header = HeaderValue::from_static("AWS4-HMAC-SHA256 Credential=x");
-    incomplete.headers_mut().insert("authorization", header);
-    let (status, body) = answer_to(incomplete).await;
-    assert!(
-        status == 403 && body.contains("#IncompleteSignatureException"),
-        "{status} {body}"
-    );
+    let cases = [
+        (
+            Sent::json("StartDeployment", "{}"),
+            None,
+            "#MissingAuthenticationTokenException",
+        ),
+        (
+            Sent::json("StartDeployment", "{}"),
+            Some("AWS4-HMAC-SHA256 Credential=x"),
+            "#IncompleteSignatureException",
+        ),
+        (
+            Sent::form("Action=GetCallerIdentity"),
+            None,
+            "<Code>MissingAuthenticationToken</Code>",
+        ),
+        (
+            Sent::form("Action=GetCallerIdentity"),
+            Some("Bearer x"),
+            "<Code>IncompleteSignature</Code>",
+        ),
+        (
+            Sent {
+                headers: Vec::new(),
+                ..Sent::form("")
+            },
+            None,
+            "MissingAuthenticationTokenException",
+        ),
+    ];
+    for (sent, header, part) in cases {
+        let mut request = sent.signed();
+        request.headers_mut().remove("authorization");
+        if let Some(header) = header {
+            request
+                .headers_mut()
+                .insert("authorization", HeaderValue::from_static(header));
+        }
+        let (status, body) = answer_to(request).await;
+        assert!(
+            matches!(status, 400 | 403) && body.contains(part),
+            "{status} {body}, expected {part}"
+        );
+    }
 }
 
 #[tokio::test]

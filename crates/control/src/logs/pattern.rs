@@ -213,4 +213,34 @@ mod tests {
             "Invalid character(s) in term '/health'; put it in double quotes"
         );
     }
+
+    /// Texts from the signs of the grammar, from a fixed sequence of choices.
+    #[test]
+    fn any_text_is_taken_or_refused() {
+        let signs = [
+            "{", "}", "(", ")", "[", "]", "$", ".", "\"", "\\", "*", "=", "!=", "<", "&&", "||",
+            "?", "-", "%", " ", "a", "é", "1", "IS", "NOT", "EXISTS", "NULL",
+        ];
+        let mut state = 1_u32;
+        let mut taken = 0;
+        for _ in 0..20_000 {
+            let mut text = String::from(if state.is_multiple_of(2) {
+                "{ $.a "
+            } else {
+                ""
+            });
+            for _ in 0..state % 9 {
+                // Numerical Recipes' linear congruential generator: the same texts in every run.
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                text.push_str(signs[(state >> 16) as usize % signs.len()]);
+            }
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if let Ok(pattern) = Pattern::parse(&text) {
+                taken += 1;
+                pattern.matches("{\"a\":\"é1\"}");
+                pattern.matches("a 1 é");
+            }
+        }
+        assert!(taken > 100, "only {taken} texts were patterns");
+    }
 }
