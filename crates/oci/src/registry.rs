@@ -83,19 +83,21 @@ struct Server {
 }
 
 async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let answer = server.route(&parts, body).await;
-    answer.unwrap_or_else(|failure| {
-        if failure.status.is_server_error() {
-            let (method, path) = (&parts.method, parts.uri.path());
-            tracing::error!(%method, path, error = %failure.message, "image registry request failed");
-        }
-        failure.into_response()
-    })
+    let (parts, mut body) = request.into_parts();
+    let failure = match server.route(&parts, &mut body).await {
+        Ok(response) => return response,
+        Err(failure) => failure,
+    };
+    if failure.status.is_server_error() {
+        let (method, path) = (&parts.method, parts.uri.path());
+        tracing::error!(%method, path, error = %failure.message, "image registry request failed");
+    }
+    body::linger(body);
+    failure.into_response()
 }
 
 impl Server {
-    async fn route(self: &Arc<Self>, parts: &Parts, body: Body) -> Result<Response, Failure> {
+    async fn route(self: &Arc<Self>, parts: &Parts, body: &mut Body) -> Result<Response, Failure> {
         let endpoint = Endpoint::parse(parts.uri.path())?;
         self.authorize(parts, endpoint.repository(), endpoint.action(&parts.method))
             .await?;

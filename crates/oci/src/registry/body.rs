@@ -5,9 +5,11 @@ use crate::OciError;
 use crate::store::Writer;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
@@ -16,6 +18,11 @@ use tokio_util::io::ReaderStream;
 const BATCH_BYTES: usize = 256 * 1024;
 /// How much of a file is read at once for a download, in bytes.
 const READ_BYTES: usize = 256 * 1024;
+
+/// How much of a refused request's body is still read, in bytes.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a refused request's body is still read.
+const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// Part of a body, and why nothing follows when it broke off.
 struct Batch {
@@ -30,11 +37,11 @@ impl Server {
     pub(super) async fn receive(
         &self,
         mut writer: Writer,
-        mut body: Body,
+        body: &mut Body,
     ) -> Result<Writer, OciError> {
         let superseded = writer.superseded();
         let mut batch = tokio::select! {
-            batch = self.gather(&mut body) => batch,
+            batch = self.gather(body) => batch,
             () = superseded.cancelled() => return Err(superseded_error()),
         };
         loop {
@@ -62,7 +69,7 @@ impl Server {
                         ended,
                     },
                     false => tokio::select! {
-                        batch = self.gather(&mut body) => batch,
+                        batch = self.gather(body) => batch,
                         () = superseded.cancelled() => Batch::broken(superseded_error()),
                     },
                 }
@@ -122,7 +129,7 @@ impl Server {
     /// Reads a small body whole.
     pub(super) async fn read_small(
         &self,
-        mut body: Body,
+        body: &mut Body,
         what: &str,
         bound: u64,
     ) -> Result<Bytes, OciError> {
@@ -159,6 +166,27 @@ impl Batch {
             ended: true,
         }
     }
+}
+
+/// Reads on for a while after a request was refused: were the connection closed while the client still sends, it would
+/// see a broken connection and not the answer.
+pub(super) fn linger(mut body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let read = async {
+            let mut count = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                count += frame.data_ref().map_or(0, Bytes::len);
+                if count > LINGER_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // Either way the client had its time to read the answer.
+        let _ = timeout(LINGER_MAX, read).await;
+    });
 }
 
 fn superseded_error() -> OciError {

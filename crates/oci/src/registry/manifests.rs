@@ -44,7 +44,7 @@ impl Server {
         parts: &Parts,
         name: &str,
         reference: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Failure> {
         let wanted = parse(reference)?;
         let media_type = parts.headers.get(header::CONTENT_TYPE);

@@ -22,7 +22,7 @@ impl Server {
         &self,
         parts: &Parts,
         name: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Failure> {
         if let Some(digest) = query(parts, "mount")
             && let Some(from) = query(parts, "from")
@@ -79,7 +79,7 @@ impl Server {
         parts: &Parts,
         name: &str,
         id: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Failure> {
         let writer = self.chunk(parts, name, id, body).await?;
         Ok(progress(name, id, writer.length()).empty(StatusCode::ACCEPTED))
@@ -91,7 +91,7 @@ impl Server {
         parts: &Parts,
         name: &str,
         id: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Failure> {
         let digest = query(parts, "digest").ok_or_else(|| {
             let message = "the query parameter `digest` is missing";
@@ -115,7 +115,7 @@ impl Server {
         parts: &Parts,
         name: &str,
         id: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Writer, Failure> {
         let announced = announced(parts)?;
         let writer = self.store.upload_find(name, id).await?.writer().await?;

@@ -1,7 +1,7 @@
 //! A full disk, during a push and during unpacking. Needs root to mount a small file system.
 
 use crate::client::{get, open_upload, send};
-use crate::images::{noise, tar_of};
+use crate::images::{TestImage, noise, tar_of};
 use crate::server::{TestGate, serve, test_bounds, test_store_bounds};
 use apron_oci::{
     ContentStore, Digest, Layer, OCI_MANIFEST, StoreBounds, UnpackBounds, UnpackError, unpack,
@@ -69,6 +69,49 @@ async fn a_push_to_a_full_disk_is_refused_and_leaves_nothing() {
     assert_eq!(crate::images::count_files(disk.path(), "tmp"), 0);
     // What fits still goes in.
     crate::images::push_blob(address, "app", &content[..4 * 1024 * 1024], "").await;
+    task.abort();
+}
+
+/// A client that is in the middle of sending gets the answer, not a broken connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn skopeo_is_told_that_the_disk_is_full() {
+    let disk = SmallDisk::new(8);
+    let store = ContentStore::open_bounded(disk.path(), test_store_bounds()).unwrap();
+    let (address, task) = serve(
+        Arc::clone(&store),
+        Arc::new(TestGate::default()),
+        test_bounds(),
+    )
+    .await;
+    let source = tempfile::tempdir().unwrap();
+    let image = TestImage::new("amd64", 1, 40 * 1024 * 1024);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(source.path().join(name), bytes).unwrap();
+    write("version", b"Directory Transport Version: 1.1\n");
+    write("manifest.json", &image.manifest);
+    write(Digest::of(&image.config).hex(), &image.config);
+    write(Digest::of(&image.layer).hex(), &image.layer);
+    let (from, to) = (
+        format!("dir:{}", source.path().display()),
+        format!("docker://{address}/app:v1"),
+    );
+    let copy = [
+        "copy",
+        "--insecure-policy",
+        "--retry-times",
+        "0",
+        "--dest-tls-verify=false",
+        &from,
+        &to,
+    ];
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(copy);
+    let output = tokio::task::spawn_blocking(move || skopeo.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("507"), "{text}");
+    assert_eq!(crate::images::count_files(disk.path(), "uploads"), 0);
     task.abort();
 }
 
