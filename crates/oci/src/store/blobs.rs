@@ -270,12 +270,13 @@ impl Ingest {
                 actual,
             });
         }
+        let failed = |e| OciError::io(format!("store blob {expected}"), e);
+        // Before anybody is held back: syncing a large layer takes its time.
+        self.file.sync_all().map_err(failed)?;
         let _kept = self.disk.rely();
-        let stored = self
-            .file
-            .sync_all()
-            .and_then(|()| self.disk.publish(&self.path, &self.disk.blob(expected)));
-        stored.map_err(|e| OciError::io(format!("store blob {expected}"), e))?;
+        self.disk
+            .publish(&self.path, &self.disk.blob(expected))
+            .map_err(failed)?;
         self.disk.refresh(expected).map(|_| ())
     }
 }

@@ -5,9 +5,10 @@ use super::uploads::Session;
 use crate::{Digest, OciError};
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirBuilder, DirEntry, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -29,9 +30,13 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(super) fn open(root: &Path, bounds: StoreBounds) -> Result<Disk, OciError> {
+        // Images may be private: nobody else on the machine reads them.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
         for part in ["blobs/sha256", "repositories", "uploads", "pins", "tmp"] {
             let path = root.join(part);
-            fs::create_dir_all(&path)
+            builder
+                .create(&path)
                 .map_err(|e| OciError::io(format!("create {}", path.display()), e))?;
         }
         Ok(Disk {

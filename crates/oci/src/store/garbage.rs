@@ -49,6 +49,9 @@ impl Drop for Noting<'_> {
 impl Disk {
     fn collect(&self, now_ms: u64) -> Result<Collected, OciError> {
         {
+            // Alone for a moment: who relied on content before has its links in place when marking begins, and who
+            // does from now on is noted.
+            let _alone = self.sweep_one();
             let mut relied_on = lock(&self.relied_on);
             if relied_on.is_some() {
                 return Ok(Collected::default());

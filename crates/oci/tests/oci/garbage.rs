@@ -2,9 +2,10 @@
 
 use crate::client::{get, head, post};
 use crate::images::{TestImage, count_files, has, push_blob, put_manifest};
+use crate::manifests::{index, put};
 use crate::server::{TestGate, TestServer, test_bounds, test_store_bounds};
 use crate::uploads::now_ms;
-use apron_oci::{Collected, Digest, OCI_MANIFEST, StoreBounds};
+use apron_oci::{Collected, Digest, OCI_INDEX, OCI_MANIFEST, StoreBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,6 +102,58 @@ async fn pinned_images_stay_without_a_repository() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn an_index_keeps_its_images_even_when_they_were_deleted() {
+    let server = TestServer::start().await;
+    let (arm, amd) = (
+        TestImage::new("arm64", 1, 100),
+        TestImage::new("amd64", 2, 100),
+    );
+    for image in [&arm, &amd] {
+        image
+            .push(server.address, "app", image.digest().as_str(), "")
+            .await
+            .expect(201);
+    }
+    let both = index(OCI_INDEX, &[(&arm, "arm64"), (&amd, "amd64")]);
+    let answer = put(server.address, "app", "all", &both).await.expect(201);
+    let digest = Digest::parse(answer.header("docker-content-digest")).unwrap();
+    server
+        .store
+        .delete_manifest("app", &amd.digest())
+        .await
+        .unwrap();
+    server
+        .store
+        .collect_garbage(now_ms() + 3 * HOUR_MS)
+        .await
+        .unwrap();
+    assert_eq!(
+        server
+            .store
+            .image(digest.as_str())
+            .await
+            .unwrap()
+            .manifest_digest,
+        amd.digest()
+    );
+    server.store.pin("index", digest.as_str()).await.unwrap();
+    server.store.delete_repository("app").await.unwrap();
+    server
+        .store
+        .collect_garbage(now_ms() + 3 * HOUR_MS)
+        .await
+        .unwrap();
+    server.store.image(digest.as_str()).await.unwrap();
+    server.store.unpin("index").await.unwrap();
+    server
+        .store
+        .collect_garbage(now_ms() + 3 * HOUR_MS)
+        .await
+        .unwrap();
+    assert_eq!(count_files(server.directory.path(), "blobs/sha256"), 0);
 }
 
 #[tokio::test]

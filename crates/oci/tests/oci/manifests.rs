@@ -9,7 +9,7 @@ use apron_oci::{DOCKER_LIST, DOCKER_MANIFEST, Digest, OCI_INDEX, OCI_MANIFEST, R
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-async fn put(
+pub async fn put(
     server: SocketAddr,
     name: &str,
     reference: &str,
@@ -196,7 +196,7 @@ async fn docker_manifests_and_foreign_layers_are_taken() {
     );
 }
 
-fn index(media_type: &str, images: &[(&TestImage, &str)]) -> Value {
+pub fn index(media_type: &str, images: &[(&TestImage, &str)]) -> Value {
     let manifests: Vec<Value> = images
         .iter()
         .map(|(image, architecture)| {
