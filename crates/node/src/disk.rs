@@ -9,7 +9,7 @@ mod loop_device;
 
 use crate::error::{NodeError, Step};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{Mode, SeekFrom, seek};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::fs::File;
@@ -23,6 +23,12 @@ const DISK_BYTES_MIN: u64 = 4 << 20;
 
 /// What has to remain free on the machine's file system, in bytes.
 const HOST_FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// Where overlayfs keeps what an application writes; known to the shim as well.
+const UPPER: &str = "upper";
+
+/// Where overlayfs works.
+const WORK: &str = "work";
 
 /// A mounted disk that is attached nowhere.
 #[derive(Debug)]
@@ -228,7 +234,14 @@ fn mount(file: &File) -> Result<OwnedFd, NodeError> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NOATIME;
-    rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step("mount a disk")
+    let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .step("mount a disk")?;
+    // The first directories cost reads of the file system's tables: now rather than while an instance starts.
+    for name in [UPPER, WORK] {
+        rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755))
+            .step(format!("make {name} on a disk"))?;
+    }
+    Ok(mount)
 }
 
 fn remove_file(path: &Path) -> Result<(), NodeError> {

@@ -58,7 +58,7 @@ impl Layers {
         for (name, path) in entries(&directory)? {
             if name != EMPTY && !is_sound(&path, &boot) {
                 tracing::info!(layer = name, "removing a layer that was not finished");
-                std::fs::remove_dir_all(&path).step(format!("remove {}", path.display()))?;
+                apron_oci::remove_tree(&path).step(format!("remove {}", path.display()))?;
             }
         }
         Ok(Layers {
@@ -141,7 +141,7 @@ impl Layers {
         blocking(move || {
             for (name, path) in entries(&directory)? {
                 if !kept.contains(&name) {
-                    std::fs::remove_dir_all(&path).step(format!("remove {}", path.display()))?;
+                    apron_oci::remove_tree(&path).step(format!("remove {}", path.display()))?;
                 }
             }
             Ok(())
@@ -177,14 +177,15 @@ impl Layers {
         })
         .await?;
         let unpacked =
-            apron_oci::unpack(&self.store, &layer, &content, &UnpackBounds::default()).await;
+            apron_oci::unpack_unsynced(&self.store, &layer, &content, &UnpackBounds::default())
+                .await;
         match unpacked {
             Ok(_) => {
                 tokio::task::spawn_blocking(move || settle(&home));
                 Ok(name)
             }
             Err(error) => {
-                let _ = tokio::fs::remove_dir_all(&home).await;
+                let _ = tokio::task::spawn_blocking(move || apron_oci::remove_tree(&home)).await;
                 Err(unpack_error(&image, error))
             }
         }

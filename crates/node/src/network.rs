@@ -86,7 +86,12 @@ impl Network {
             address: self.subnet.host(slot),
             gateway: self.subnet.gateway(),
         };
-        match namespace::create(&ends) {
+        // What a killed run was making can still stand in the way: the kernel removes a namespace with some delay.
+        let again = |_| {
+            Netlink::open()?.delete_link(&ends.interface)?;
+            namespace::create(&ends)
+        };
+        match namespace::create(&ends).or_else(again) {
             Ok(descriptor) => Ok(Namespace {
                 slot,
                 address: ends.address,

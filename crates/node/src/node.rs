@@ -21,7 +21,7 @@ use apron_link::instance::ToShim;
 use apron_oci::ContentStore;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +70,8 @@ impl Node {
         clock: Clock,
     ) -> Result<Arc<Node>, NodeError> {
         config.check()?;
+        requirements::check(&config)?;
+        let lock = take_lock(&config.run_dir).await?;
         let (events, reader) = mpsc::channel(EVENTS_MAX);
         let opened = {
             let config = config.clone();
@@ -78,7 +80,6 @@ impl Node {
                 .step("start the local backend")??
         };
         let Opened {
-            lock,
             files,
             cgroups,
             network,
@@ -112,7 +113,12 @@ impl Node {
     /// layers. Fails when a [`Node`] is at work on them.
     pub async fn purge(config: NodeConfig) -> Result<(), NodeError> {
         config.check()?;
-        tokio::task::spawn_blocking(move || purge::purge(&config))
+        // Without directories there is no one to keep out, and nothing should be made.
+        let lock = match config.run_dir.exists() {
+            true => Some(take_lock(&config.run_dir).await?),
+            false => None,
+        };
+        tokio::task::spawn_blocking(move || purge::purge(&config, lock))
             .await
             .step("purge the local backend")?
     }
@@ -128,7 +134,6 @@ impl Drop for Node {
 }
 
 struct Opened {
-    lock: File,
     files: InstanceFiles,
     cgroups: Cgroups,
     network: Arc<Network>,
@@ -138,8 +143,6 @@ struct Opened {
 }
 
 fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeError> {
-    requirements::check(config)?;
-    let lock = take_lock(&config.run_dir)?;
     let files = InstanceFiles::open(&config.run_dir)?;
     let cgroups = Cgroups::open(&config.scope())?;
     let network = Arc::new(Network::open(config)?);
@@ -147,7 +150,6 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
     let layers = Layers::open(config.data_dir.join("layers"), images)?;
     let found = adopt::look(&files, &cgroups, &network, &disks)?;
     Ok(Opened {
-        lock,
         files,
         cgroups,
         network,
@@ -157,8 +159,8 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
     })
 }
 
-/// Makes sure that nobody else works on the same instances, as long as the file is open. Blocks a little.
-pub(crate) fn take_lock(run_dir: &Path) -> Result<File, NodeError> {
+/// Makes sure that nobody else works on the same instances, as long as the file is open.
+pub(crate) async fn take_lock(run_dir: &Path) -> Result<File, NodeError> {
     std::fs::create_dir_all(run_dir).step(format!("make {}", run_dir.display()))?;
     let path = run_dir.join("node.lock");
     let file = File::create(&path).step(format!("open {}", path.display()))?;
@@ -167,12 +169,10 @@ pub(crate) fn take_lock(run_dir: &Path) -> Result<File, NodeError> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             // A process that a killed platform was just starting has the file until its first instruction.
-            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_POLL)
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_POLL).await
             }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(NodeError::Busy(run_dir.to_owned()));
-            }
+            Err(TryLockError::WouldBlock) => return Err(NodeError::Busy(run_dir.to_owned())),
             Err(error) => return Err(NodeError::step(format!("lock {}", path.display()), error)),
         }
     }
@@ -257,6 +257,10 @@ impl Inner {
             .await
             .is_ok()
         {
+            return Ok(());
+        }
+        // It has ended, but events before its end wait for the control plane.
+        if self.files.exit(id.as_str()).is_some() {
             return Ok(());
         }
         // The shim does not do its work. Its end is noticed by the conversation, which records it.

@@ -6,19 +6,18 @@ use crate::error::{NodeError, Step};
 use crate::instance::files::InstanceFiles;
 use crate::instance::shim;
 use crate::network;
-use crate::node::take_lock;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Ends and removes everything; what is gone already is fine. Blocks.
-pub fn purge(config: &NodeConfig) -> Result<(), NodeError> {
-    if !config.run_dir.exists() && !config.data_dir.exists() {
-        return purge_kernel(config);
-    }
-    let lock = take_lock(&config.run_dir)?;
-    let files = InstanceFiles::open(&config.run_dir)?;
-    for name in files.list()? {
-        shim::end(&files.directory(&name))?;
+/// Ends and removes everything; what is gone already is fine. `lock` is what keeps others out meanwhile, when there is
+/// a directory for it. Blocks.
+pub fn purge(config: &NodeConfig, lock: Option<File>) -> Result<(), NodeError> {
+    if lock.is_some() {
+        let files = InstanceFiles::open(&config.run_dir)?;
+        for name in files.list()? {
+            shim::end(&files.directory(&name))?;
+        }
     }
     purge_kernel(config)?;
     for directory in [
@@ -42,7 +41,7 @@ fn purge_kernel(config: &NodeConfig) -> Result<(), NodeError> {
 }
 
 fn remove_directory(directory: &Path) -> Result<(), NodeError> {
-    match std::fs::remove_dir_all(directory) {
+    match apron_oci::remove_tree(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.step(format!("remove {}", directory.display())),
     }

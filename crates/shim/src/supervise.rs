@@ -141,11 +141,12 @@ impl Supervisor {
 
     fn turn(&mut self) -> Result<(), String> {
         let ready = self.wait()?;
-        if ready.listener {
-            self.accept();
-        }
+        // What the former connection still said counts, so it is heard before another takes its place.
         if ready.connection {
             self.obey();
+        }
+        if ready.listener {
+            self.accept();
         }
         self.read_report()?;
         let room = self.may_read();

@@ -8,6 +8,7 @@ use apron_compute::{ComputeEvent, Exit, OutputStream};
 use apron_domain::Millis;
 use apron_link::frame::{Decoder, encode};
 use apron_link::instance::{FromShim, Stream, ToShim, VERSION};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,6 +89,17 @@ async fn connect(instance: &Instance, surroundings: &Surroundings) -> Result<Uni
         .map_err(|error| format!("connect to its shim: {error}"))
 }
 
+/// What one read brought and is not told yet.
+#[derive(Default)]
+struct Told {
+    events: VecDeque<ComputeEvent>,
+    /// The last line among them.
+    taken: Option<u64>,
+    end: Option<End>,
+}
+
+/// Takes messages until the end. While the control plane is slow to take events nothing further is read, which slows
+/// the shim and in the end the application's writes; commands go through all the same.
 async fn converse(
     instance: &Instance,
     surroundings: &Surroundings,
@@ -96,53 +108,70 @@ async fn converse(
 ) -> End {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; READ_BYTES];
+    let mut told = Told::default();
     loop {
-        let count = tokio::select! {
-            read = stream.read(&mut buffer) => match read {
-                Ok(0) => return End::Broken(LOST.to_owned()),
-                Ok(count) => count,
-                // With commands it had not read, its end looks like this.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return End::Broken(LOST.to_owned()),
-                Err(error) => return End::Broken(format!("{LOST}: {error}")),
-            },
+        if told.events.is_empty() {
+            if acknowledge(stream, told.taken.take()).await.is_err() && told.end.is_none() {
+                return End::Broken(LOST.to_owned());
+            }
+            if let Some(end) = told.end.take() {
+                return end;
+            }
+        }
+        tokio::select! {
+            permit = surroundings.events.reserve(), if !told.events.is_empty() => {
+                if let (Some(event), Ok(permit)) = (told.events.pop_front(), permit) {
+                    permit.send(event);
+                }
+            }
             Some(command) = commands.recv() => {
                 if send(stream, &command).await.is_err() {
                     return End::Broken(LOST.to_owned());
                 }
-                continue;
             }
-        };
-        decoder.push(&buffer[..count]);
-        let mut taken = None;
-        loop {
-            let message = match decoder.next::<FromShim>() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(error) => {
-                    return End::Broken(format!("its shim cannot be understood: {error}"));
+            read = stream.read(&mut buffer), if told.events.is_empty() => match read {
+                Ok(0) => return End::Broken(LOST.to_owned()),
+                Ok(count) => {
+                    decoder.push(&buffer[..count]);
+                    told.end = take_all(instance, surroundings, &mut decoder, &mut told);
                 }
-            };
-            match take(instance, surroundings, message, &mut taken).await {
-                Some(End::Exited(exit)) => {
-                    let _ = acknowledge(stream, taken).await;
-                    return End::Exited(exit);
-                }
-                Some(end) => return end,
-                None => {}
-            }
-        }
-        if acknowledge(stream, taken).await.is_err() {
-            return End::Broken(LOST.to_owned());
+                // With commands it had not read, its end looks like this.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return End::Broken(LOST.to_owned()),
+                Err(error) => return End::Broken(format!("{LOST}: {error}")),
+            },
         }
     }
 }
 
-/// Acts on one message; gives the end when it is that.
-async fn take(
+/// Acts on every whole message; gives the end when there is one.
+fn take_all(
+    instance: &Instance,
+    surroundings: &Surroundings,
+    decoder: &mut Decoder,
+    told: &mut Told,
+) -> Option<End> {
+    loop {
+        match decoder.next::<FromShim>() {
+            Ok(Some(message)) => {
+                if let Some(end) = take(instance, surroundings, message, told) {
+                    return Some(end);
+                }
+            }
+            Ok(None) => return None,
+            Err(error) => {
+                return Some(End::Broken(format!(
+                    "its shim cannot be understood: {error}"
+                )));
+            }
+        }
+    }
+}
+
+fn take(
     instance: &Instance,
     surroundings: &Surroundings,
     message: FromShim,
-    taken: &mut Option<u64>,
+    told: &mut Told,
 ) -> Option<End> {
     let id = instance.id.clone();
     let event = match message {
@@ -164,7 +193,7 @@ async fn take(
             at_ms,
             line,
         } => {
-            *taken = Some(sequence);
+            told.taken = Some(sequence);
             let stream = match stream {
                 Stream::Stdout => OutputStream::Stdout,
                 Stream::Stderr => OutputStream::Stderr,
@@ -189,8 +218,7 @@ async fn take(
         }
         FromShim::Exited(exit) => return Some(End::Exited(exit_from_wire(exit))),
     };
-    // A slow reader slows this task, the shim's connection, and in the end the application's writes.
-    let _ = surroundings.events.send(event).await;
+    told.events.push_back(event);
     None
 }
 

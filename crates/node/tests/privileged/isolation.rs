@@ -3,10 +3,10 @@
 use crate::machine::{Outcome, address, line, on_a_machine, run, run_to_end};
 use apron_compute::Compute;
 use apron_node::Node;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Prints `<name> open` or `<name> closed` for a TCP address.
 fn try_connect(name: &str, address: &str, port: u16) -> String {
@@ -48,11 +48,18 @@ impl Internet {
                 listener
             });
             sender.send(String::new()).unwrap();
+            let pause = Timespec {
+                tv_sec: 0,
+                tv_nsec: 5_000_000,
+            };
             while !end.load(Ordering::Relaxed) {
+                let mut ready = listeners
+                    .each_ref()
+                    .map(|listener| PollFd::new(listener, PollFlags::IN));
+                poll(&mut ready, Some(&pause)).unwrap();
                 for listener in &listeners {
                     drop(listener.accept());
                 }
-                std::thread::sleep(Duration::from_millis(5));
             }
         });
         let peer = receiver.recv().unwrap();

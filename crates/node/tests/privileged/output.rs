@@ -99,3 +99,21 @@ fn privileged_output_of_a_time_without_a_control_plane_is_kept_within_a_bound() 
         node.remove(&spec.id).await.unwrap();
     });
 }
+
+#[test]
+fn privileged_an_instance_stops_while_nobody_takes_its_output() {
+    on_a_machine(async |machine| {
+        let node = machine.node().await;
+        let mut events = node.subscribe();
+        let spec = machine.script("exec yes");
+        node.create(&spec).await.unwrap();
+        crate::machine::line(&mut events, &spec.id).await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        node.stop(&spec.id, std::time::Duration::from_secs(1))
+            .await
+            .unwrap();
+        let exit = machine.instance_directory(&spec.id).join("exit.json");
+        assert!(exit.exists(), "it has not ended");
+        node.remove(&spec.id).await.unwrap();
+    });
+}

@@ -209,7 +209,7 @@ fn privileged_a_hostile_image_harms_itself_only() {
         let layer = Layer::new()
             .link(
                 "etc/resolv.conf",
-                "/var/../../../../../../../../tmp/apron-escape",
+                "/var/../../../../../../../../tmp/escaped-from-an-instance",
             )
             .link("proc", "/tmp");
         let image = machine.image(vec![layer], json!({"Cmd": ["true"], "Env": ["PATH=/bin"]}));
@@ -224,8 +224,8 @@ fn privileged_a_hostile_image_harms_itself_only() {
             "{outcome:?}"
         );
         let layer = Layer::new()
-            .link("etc/resolv.conf", "/tmp/apron-escape")
-            .link("etc/hosts", "../../../tmp/apron-escape");
+            .link("etc/resolv.conf", "/tmp/escaped-from-an-instance")
+            .link("etc/hosts", "../../../tmp/escaped-from-an-instance");
         spec = machine.server();
         spec.image = machine.image(
             vec![layer],
@@ -233,7 +233,7 @@ fn privileged_a_hostile_image_harms_itself_only() {
         );
         let outcome = run_to_end(&node, &mut events, &spec).await;
         assert_eq!(outcome.lines, ["nameserver 192.0.2.53"], "{outcome:?}");
-        assert!(!std::path::Path::new("/tmp/apron-escape").exists());
+        assert!(!std::path::Path::new("/tmp/escaped-from-an-instance").exists());
     });
 }
 
