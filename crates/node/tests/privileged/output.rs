@@ -1,6 +1,6 @@
 //! What an application prints.
 
-use crate::machine::{next, on_a_machine, run_to_end};
+use crate::machine::{next, on_a_machine, run_to_end, until};
 use apron_compute::{Compute, ComputeEvent, OutputStream};
 
 #[test]
@@ -11,7 +11,10 @@ fn privileged_every_line_arrives_in_order_through_a_slow_reader() {
         // Some 6 MB: more than every buffer on the way together, so that the application has to wait.
         let spec = machine.script("seq 1 800000; echo done >&2");
         node.create(&spec).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        until("the queue to be full", || {
+            events.len() == events.max_capacity()
+        })
+        .await;
         let mut expected = 1;
         loop {
             match next(&mut events).await {
@@ -66,7 +69,7 @@ fn privileged_output_of_a_time_without_a_control_plane_is_kept_within_a_bound() 
             application.trim(),
             application.trim()
         );
-        crate::machine::until("the application to print everything", || {
+        until("the application to print everything", || {
             let children = std::fs::read_to_string(&waits).unwrap_or_default();
             let name = |pid: &str| {
                 std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
@@ -108,7 +111,10 @@ fn privileged_an_instance_stops_while_nobody_takes_its_output() {
         let spec = machine.script("exec yes");
         node.create(&spec).await.unwrap();
         crate::machine::line(&mut events, &spec.id).await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        until("the queue to be full", || {
+            events.len() == events.max_capacity()
+        })
+        .await;
         node.stop(&spec.id, std::time::Duration::from_secs(1))
             .await
             .unwrap();

@@ -255,3 +255,20 @@ fn privileged_a_refused_probe_names_the_port_that_is_open() {
         assert!(!answer.healthy && !answer.answered);
     });
 }
+
+#[test]
+fn privileged_an_application_on_the_ipv6_wildcard_is_reached() {
+    on_a_machine(async |machine| {
+        let node = machine.node().await;
+        let mut events = node.subscribe();
+        // Where Node.js and Go listen when they are told a port only.
+        let spec = machine.script("httpd -p [::]:8080 -h /www && echo ready; sleep 1000");
+        node.create(&spec).await.unwrap();
+        assert_eq!(line(&mut events, &spec.id).await, "ready");
+        let probe = apron_compute::Probe::Http {
+            path: "/".to_owned(),
+        };
+        let answer = node.probe(&spec.id, &probe, Duration::from_secs(5)).await;
+        assert!(answer.healthy, "{answer:?}");
+    });
+}
