@@ -9,7 +9,6 @@ use crate::snapshot;
 use apron_link::frame::{Decoder, FrameError, encode};
 use apron_link::proxy::{FromProxy, RouteTable, ToProxy, VERSION};
 use publish::Publisher;
-use report::Reporter;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,7 +54,6 @@ pub struct Link {
     socket: PathBuf,
     snapshot: PathBuf,
     publisher: Publisher,
-    reporter: Reporter,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
     interrupt: Signal,
@@ -76,7 +74,6 @@ impl Link {
             socket,
             snapshot,
             publisher,
-            reporter: Reporter::default(),
             events,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -227,7 +224,7 @@ impl Link {
         &mut self,
         writer: &mut W,
     ) -> Result<(), LinkError> {
-        let statistics = self.reporter.statistics(self.publisher.services());
+        let statistics = report::statistics(self.publisher.services());
         match statistics.is_empty() {
             true => Ok(()),
             false => send(writer, &FromProxy::Statistics(statistics)).await,

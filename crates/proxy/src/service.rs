@@ -21,6 +21,7 @@ pub struct Service {
     tickets: AtomicU64,
     waiters: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
     wanted_ms: AtomicU64,
+    reported: Mutex<Reading>,
 }
 
 /// Traffic since the process started; the difference of two readings is what is reported.
@@ -34,6 +35,19 @@ pub struct Counters {
     pub bytes_in: AtomicU64,
     /// Bytes of response bodies.
     pub bytes_out: AtomicU64,
+}
+
+/// What the counters said at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// As [`Counters::answered`].
+    pub answered: [u64; 6],
+    /// As [`Counters::latency_ms`].
+    pub latency_ms: u64,
+    /// As [`Counters::bytes_in`].
+    pub bytes_in: u64,
+    /// As [`Counters::bytes_out`].
+    pub bytes_out: u64,
 }
 
 /// One finished request, to be counted.
@@ -77,6 +91,7 @@ impl Service {
             tickets: AtomicU64::new(0),
             waiters: Mutex::default(),
             wanted_ms: AtomicU64::new(0),
+            reported: Mutex::default(),
         }
     }
 
@@ -113,6 +128,14 @@ impl Service {
             // A waiter that has left needs no wake-up.
             let _ = waiter.send(());
         }
+    }
+
+    /// Notes that this reading is reported; answers the one before.
+    pub fn reported(&self, reading: Reading) -> Reading {
+        std::mem::replace(
+            &mut *self.reported.lock().unwrap_or_else(PoisonError::into_inner),
+            reading,
+        )
     }
 
     /// Whether the control plane may be told that an instance is wanted: at most once in `interval_ms`.
