@@ -71,8 +71,10 @@ mod tests {
 
     #[test]
     fn messages_survive_any_cut() {
-        let bytes: Vec<u8> =
-            ["a", "", "ccc"].iter().flat_map(|text| encode(&text.to_string()).unwrap()).collect();
+        let bytes: Vec<u8> = ["a", "", "ccc"]
+            .iter()
+            .flat_map(|text| encode(&text.to_string()).unwrap())
+            .collect();
         for cut in 0..=bytes.len() {
             let mut decoder = Decoder::default();
             let mut seen: Vec<String> = Vec::new();
@@ -90,6 +92,9 @@ mod tests {
     fn an_absurd_length_is_refused_before_it_is_buffered() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff, 0xff, 0xff, 0xff]);
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLong(_))));
+        assert!(matches!(
+            decoder.next::<String>(),
+            Err(FrameError::TooLong(_))
+        ));
     }
 }
