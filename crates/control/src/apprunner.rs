@@ -2,6 +2,9 @@
 
 mod arn;
 mod config;
+mod connection;
+mod custom_domain;
+mod observability;
 mod output;
 mod page;
 mod scaling;
@@ -10,8 +13,8 @@ mod service_lifecycle;
 mod service_read;
 mod service_update;
 mod tags;
-
-pub use scaling::INSTALLED_AT;
+mod vpc_connector;
+mod vpc_ingress;
 
 use crate::endpoint::{ApiService, Call};
 use crate::engine::Engine;
@@ -44,24 +47,54 @@ impl ApiService for AppRunner {
     }
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {
+        match call.operation.as_str() {
+            "CreateService" => output(self.service_create(read(call.input)?).await?),
+            "DescribeService" => output(self.service_describe(read(call.input)?).await?),
+            "ListServices" => output(self.service_list(read(call.input)?).await?),
+            "UpdateService" => output(self.service_update(read(call.input)?).await?),
+            "DeleteService" => output(self.service_delete(read(call.input)?).await?),
+            "PauseService" => output(self.service_pause(read(call.input)?).await?),
+            "ResumeService" => output(self.service_resume(read(call.input)?).await?),
+            "StartDeployment" => output(self.deployment_start(read(call.input)?).await?),
+            "ListOperations" => output(self.operation_list(read(call.input)?).await?),
+            "ListTagsForResource" => output(self.tag_list(read(call.input)?).await?),
+            "TagResource" => output(self.tag_add(read(call.input)?).await?),
+            "UntagResource" => output(self.tag_remove(read(call.input)?).await?),
+            _ => self.call_configuration(call).await,
+        }
+    }
+}
+
+impl AppRunner {
+    /// The operations on everything that is not a service.
+    async fn call_configuration(&self, call: Call) -> Result<Value, ApiError> {
         let input = call.input;
         match call.operation.as_str() {
-            "CreateService" => output(self.service_create(read(input)?).await?),
-            "DescribeService" => output(self.service_describe(read(input)?).await?),
-            "ListServices" => output(self.service_list(read(input)?).await?),
-            "UpdateService" => output(self.service_update(read(input)?).await?),
-            "DeleteService" => output(self.service_delete(read(input)?).await?),
-            "PauseService" => output(self.service_pause(read(input)?).await?),
-            "ResumeService" => output(self.service_resume(read(input)?).await?),
-            "StartDeployment" => output(self.deployment_start(read(input)?).await?),
-            "ListOperations" => output(self.operation_list(read(input)?).await?),
-            "ListTagsForResource" => output(self.tag_list(read(input)?).await?),
-            "TagResource" => output(self.tag_add(read(input)?).await?),
-            "UntagResource" => output(self.tag_remove(read(input)?).await?),
-            "DescribeAutoScalingConfiguration" => {
-                output(self.scaling_describe(read(input)?).await?)
-            }
-            "ListAutoScalingConfigurations" => output(self.scaling_list(read(input)?).await?),
+            "CreateAutoScalingConfiguration" => self.scaling_create(read(input)?).await,
+            "DescribeAutoScalingConfiguration" => self.scaling_describe(read(input)?).await,
+            "ListAutoScalingConfigurations" => self.scaling_list(read(input)?).await,
+            "UpdateDefaultAutoScalingConfiguration" => self.scaling_set_default(read(input)?).await,
+            "DeleteAutoScalingConfiguration" => self.scaling_delete(read(input)?).await,
+            "ListServicesForAutoScalingConfiguration" => self.scaling_services(read(input)?).await,
+            "CreateObservabilityConfiguration" => self.observability_create(read(input)?).await,
+            "DescribeObservabilityConfiguration" => self.observability_describe(read(input)?).await,
+            "ListObservabilityConfigurations" => self.observability_list(read(input)?).await,
+            "DeleteObservabilityConfiguration" => self.observability_delete(read(input)?).await,
+            "CreateConnection" => self.connection_create(read(input)?).await,
+            "ListConnections" => self.connection_list(read(input)?).await,
+            "DeleteConnection" => self.connection_delete(read(input)?).await,
+            "CreateVpcConnector" => self.connector_create(read(input)?).await,
+            "DescribeVpcConnector" => self.connector_describe(read(input)?).await,
+            "ListVpcConnectors" => self.connector_list(read(input)?).await,
+            "DeleteVpcConnector" => self.connector_delete(read(input)?).await,
+            "CreateVpcIngressConnection" => self.ingress_create(read(input)?).await,
+            "DescribeVpcIngressConnection"
+            | "UpdateVpcIngressConnection"
+            | "DeleteVpcIngressConnection" => self.ingress_missing(read(input)?).await,
+            "ListVpcIngressConnections" => self.ingress_list().await,
+            "AssociateCustomDomain" => self.domain_associate(read(input)?).await,
+            "DescribeCustomDomains" => self.domain_describe(read(input)?).await,
+            "DisassociateCustomDomain" => self.domain_disassociate(read(input)?).await,
             other => Err(ApiError::not_available("App Runner", other)),
         }
     }
@@ -89,6 +122,10 @@ fn invalid_state(message: impl Into<String>) -> ApiError {
 
 fn not_found(message: impl Into<String>) -> ApiError {
     ApiError::client("ResourceNotFoundException", message)
+}
+
+fn quota_exceeded(message: impl Into<String>) -> ApiError {
+    ApiError::client("ServiceQuotaExceededException", message)
 }
 
 fn internal() -> ApiError {

@@ -7,7 +7,7 @@ use crate::images::Images;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
-use apron_domain::{Digest, InstanceId, Operation, Service, ServiceConfig, ServiceId};
+use apron_domain::{Digest, InstanceId, Millis, Operation, Service, ServiceConfig, ServiceId};
 use apron_store::Store;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -60,6 +60,8 @@ pub struct Engine {
     pub chance: Arc<dyn Chance>,
     /// Order between the operation and the reconciler of one service.
     pub locks: Locks,
+    /// Written by the deletion of configurations, read by calls that bind a service to one.
+    pub configurations: tokio::sync::RwLock<()>,
     /// Where tests stop operations.
     pub checkpoints: Arc<dyn Checkpoints>,
 }
@@ -113,6 +115,12 @@ impl Engine {
             pids_max: self.settings.instance_pids_max,
             disk_bytes: self.settings.instance_disk_bytes,
         }
+    }
+
+    /// What was deleted before this is not described any more.
+    pub fn forget_before(&self) -> Millis {
+        let kept_ms = u64::try_from(self.settings.deleted_kept.as_millis()).unwrap_or(u64::MAX);
+        Millis(self.clock.now().0.saturating_sub(kept_ms))
     }
 
     /// Ends instances with the grace that applications are given and removes every trace, also from the store.

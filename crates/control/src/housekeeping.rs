@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::executor::StepError;
 use crate::images::pin_of;
-use apron_domain::{Digest, Millis, Operation, Service};
+use apron_domain::{Digest, Operation, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +42,10 @@ pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
     }
     let digests: BTreeSet<Digest> = needed.into_values().collect();
     engine.compute.retain_images(&digests).await?;
-    let kept_ms = u64::try_from(engine.settings.deleted_kept.as_millis()).unwrap_or(u64::MAX);
-    let before = Millis(engine.clock.now().0.saturating_sub(kept_ms));
-    engine.store.services_forget_deleted(before).await?;
+    engine
+        .store
+        .services_forget_deleted(engine.forget_before())
+        .await?;
     Ok(())
 }
 

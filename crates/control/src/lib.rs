@@ -11,6 +11,7 @@ pub mod auto_deploy;
 pub mod certificates;
 pub mod chronicle;
 pub mod clock;
+pub mod configurations;
 pub mod dataplane;
 pub mod ecr;
 pub mod endpoint;

@@ -1,9 +1,10 @@
 //! The control plane put together and set going. The composition root brings the parts that touch the machine.
 
-use crate::apprunner::{AppRunner, INSTALLED_AT};
+use crate::apprunner::AppRunner;
 use crate::auto_deploy::AutoDeploy;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
+use crate::configurations;
 use crate::dataplane::DataPlane;
 use crate::engine::{Checkpoints, Engine, Locks};
 use crate::executor::{Executor, StepError};
@@ -65,12 +66,7 @@ impl Platform {
     /// Puts the parts together, takes over what a former run left, and sets everything going.
     pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
         let engine = Arc::new(assemble(parts));
-        if engine.store.fact_get(INSTALLED_AT).await?.is_none() {
-            engine
-                .store
-                .fact_put(INSTALLED_AT, &engine.clock.now().0.to_string())
-                .await?;
-        }
+        configurations::install(&engine.store, engine.clock.now()).await?;
         for service in engine.store.services_live().await? {
             engine.chronicle.introduce(&service);
         }
@@ -143,6 +139,7 @@ fn assemble(parts: Parts) -> Engine {
         clock: parts.clock,
         chance: parts.chance,
         locks: Locks::default(),
+        configurations: tokio::sync::RwLock::new(()),
         checkpoints: parts.checkpoints,
     }
 }

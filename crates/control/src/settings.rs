@@ -41,13 +41,4 @@ impl Settings {
             self.region, self.account
         )
     }
-
-    /// The ARN of the account's built-in auto scaling configuration.
-    pub fn default_scaling_arn(&self) -> String {
-        format!(
-            "arn:aws:apprunner:{}:{}:autoscalingconfiguration/DefaultConfiguration/1/\
-             00000000000000000000000000000001",
-            self.region, self.account
-        )
-    }
 }

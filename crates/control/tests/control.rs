@@ -1,5 +1,7 @@
 //! The control plane over simulated instances: deployments, repairs, and being killed anywhere.
 
+#[path = "control/configurations.rs"]
+mod configurations;
 #[path = "control/deploy.rs"]
 mod deploy;
 #[path = "control/kill.rs"]

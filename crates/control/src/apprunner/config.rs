@@ -5,9 +5,11 @@
 //! command could not be removed otherwise.
 
 use super::invalid;
+use crate::configurations::{self, AUTO_SCALING};
 use crate::settings::Settings;
 use apron_aws::ApiError;
 use apron_domain::ServiceConfig;
+use apron_domain::configuration::{AutoScaling, Revision, find};
 use apron_domain::service::{
     HealthCheck, HealthProtocol, ImageSource, InstanceSize, RepositoryType, Scaling,
 };
@@ -110,7 +112,11 @@ pub struct ObservabilityConfiguration {
 
 impl Configuration {
     /// The configuration of a new service, with App Runner's defaults.
-    pub fn create(self, settings: &Settings) -> Result<ServiceConfig, ApiError> {
+    pub fn create(
+        self,
+        settings: &Settings,
+        scalings: &[Revision<AutoScaling>],
+    ) -> Result<ServiceConfig, ApiError> {
         let source = self.source_configuration.as_ref();
         let Some(image) = source.and_then(|s| s.image_repository.as_ref()) else {
             return Err(no_image(source));
@@ -128,10 +134,10 @@ impl Configuration {
             auto_deployments: false,
             size: InstanceSize::default(),
             health: HealthCheck::default(),
-            scaling: default_scaling(settings),
+            scaling: default_scaling(settings, scalings)?,
         };
         let automatic = source.and_then(|s| s.auto_deployments_enabled);
-        let mut config = self.apply(base, settings)?;
+        let mut config = self.apply(base, settings, scalings)?;
         config.auto_deployments =
             automatic.unwrap_or(config.image.repository_type == RepositoryType::Ecr);
         Ok(config)
@@ -142,6 +148,7 @@ impl Configuration {
         self,
         mut config: ServiceConfig,
         settings: &Settings,
+        scalings: &[Revision<AutoScaling>],
     ) -> Result<ServiceConfig, ApiError> {
         self.refuse_what_has_no_engine()?;
         if let Some(source) = self.source_configuration {
@@ -154,7 +161,7 @@ impl Configuration {
             config.health = health.apply(config.health)?;
         }
         if let Some(arn) = self.auto_scaling_configuration_arn {
-            config.scaling = scaling(&arn, settings)?;
+            config.scaling = scaling(&arn, settings, scalings)?;
         }
         Ok(config)
     }
@@ -366,31 +373,35 @@ impl HealthCheckConfiguration {
     }
 }
 
-/// The built-in auto scaling configuration, the account's default.
-pub fn default_scaling(settings: &Settings) -> Scaling {
-    Scaling {
-        arn: settings.default_scaling_arn(),
-        name: "DefaultConfiguration".to_owned(),
-        revision: 1,
-        max_concurrency: 100,
-        min_size: 1,
-        max_size: 25,
-    }
+/// The account's default auto scaling configuration.
+fn default_scaling(
+    settings: &Settings,
+    scalings: &[Revision<AutoScaling>],
+) -> Result<Scaling, ApiError> {
+    let default = scalings
+        .iter()
+        .find(|r| r.content.is_default && r.is_active());
+    let default = default.map(|revision| configurations::scaling(settings, revision));
+    default.ok_or_else(|| invalid("The account has no default auto scaling configuration."))
 }
 
-/// The configuration that an ARN names, in full, by revision, or by name alone.
-pub fn scaling(arn: &str, settings: &Settings) -> Result<Scaling, ApiError> {
-    let default = default_scaling(settings);
-    let by_revision = default.arn.rsplit_once('/').map(|(rest, _)| rest);
-    let by_name = by_revision
-        .and_then(|rest| rest.rsplit_once('/'))
-        .map(|(rest, _)| rest);
-    if arn == default.arn || Some(arn) == by_revision || Some(arn) == by_name {
-        return Ok(default);
-    }
-    Err(invalid(format!(
-        "The auto scaling configuration ARN you specified isn't valid. ARN: '{arn}'"
-    )))
+/// The active revision that an ARN names, in full, by number, or by name alone.
+fn scaling(
+    arn: &str,
+    settings: &Settings,
+    scalings: &[Revision<AutoScaling>],
+) -> Result<Scaling, ApiError> {
+    let selector = configurations::select(settings, AUTO_SCALING, arn);
+    let found = selector
+        .and_then(|selector| find(scalings, &selector))
+        .filter(|r| r.is_active());
+    found
+        .map(|revision| configurations::scaling(settings, revision))
+        .ok_or_else(|| {
+            invalid(format!(
+                "The auto scaling configuration ARN you specified isn't valid. ARN: '{arn}'"
+            ))
+        })
 }
 
 #[cfg(test)]

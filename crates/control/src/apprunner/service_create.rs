@@ -3,7 +3,7 @@
 use super::config::Configuration;
 use super::output::ServiceAnswer;
 use super::tags::{Tag, checked};
-use super::{AppRunner, invalid, store_failed};
+use super::{AppRunner, invalid, quota_exceeded, store_failed};
 use crate::clock::random;
 use apron_aws::ApiError;
 use apron_domain::service::label_from_random;
@@ -27,7 +27,10 @@ impl AppRunner {
         input: CreateService,
     ) -> Result<ServiceAnswer, ApiError> {
         let settings = &self.engine.settings;
-        let config = input.configuration.create(settings)?;
+        let _order = self.engine.configurations.read().await;
+        let config = input
+            .configuration
+            .create(settings, &self.scalings().await?)?;
         let tags = checked(input.tags, Default::default())?;
         let count = self
             .engine
@@ -36,13 +39,10 @@ impl AppRunner {
             .await
             .map_err(store_failed)?;
         if count >= settings.services_max {
-            return Err(ApiError::client(
-                "ServiceQuotaExceededException",
-                format!(
-                    "The limit of {} services is reached. Delete a service first.",
-                    settings.services_max
-                ),
-            ));
+            return Err(quota_exceeded(format!(
+                "The limit of {} services is reached. Delete a service first.",
+                settings.services_max
+            )));
         }
         let chance = self.engine.chance.as_ref();
         let now = self.engine.clock.now();

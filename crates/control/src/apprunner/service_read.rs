@@ -59,8 +59,7 @@ impl AppRunner {
         let after = match &input.next_token {
             Some(token) => {
                 let (at, id) = page::place(token)?;
-                let id = ServiceId::parse(&id)
-                    .map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                let id = ServiceId::parse(&id).map_err(|_| page::bad_token())?;
                 Some((at, id))
             }
             None => None,
@@ -89,8 +88,7 @@ impl AppRunner {
         let after = match &input.list.next_token {
             Some(token) => {
                 let (at, id) = page::place(token)?;
-                let id = OperationId::parse(&id)
-                    .map_err(|_| super::invalid("The provided NextToken is not valid."))?;
+                let id = OperationId::parse(&id).map_err(|_| page::bad_token())?;
                 Some((at, id))
             }
             None => None,

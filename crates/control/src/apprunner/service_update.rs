@@ -5,6 +5,7 @@ use super::output::ServiceAnswer;
 use super::{AppRunner, invalid, invalid_state, store_failed};
 use crate::operations::Plan;
 use apron_aws::ApiError;
+use apron_domain::configuration::{AutoScaling, Revision};
 use apron_domain::{OperationKind, Service, ServiceStatus, Trigger};
 use serde::Deserialize;
 
@@ -23,6 +24,8 @@ impl AppRunner {
     ) -> Result<ServiceAnswer, ApiError> {
         let service = self.service_to_change(&input.service_arn).await?;
         let settings = self.engine.settings.clone();
+        let _order = self.engine.configurations.read().await;
+        let scalings = self.scalings().await?;
         let configuration = input.configuration;
         let begun = self
             .operations
@@ -33,7 +36,7 @@ impl AppRunner {
                 ) {
                     return Err(wrong_state(service));
                 }
-                plan(service, configuration, &settings)
+                plan(service, configuration, &settings, &scalings)
             })
             .await
             .map_err(store_failed)?;
@@ -46,6 +49,7 @@ fn plan(
     service: &Service,
     configuration: Configuration,
     settings: &crate::settings::Settings,
+    scalings: &[Revision<AutoScaling>],
 ) -> Result<Plan, ApiError> {
     let names_image = configuration
         .source_configuration
@@ -60,7 +64,7 @@ fn plan(
             "The source of a service can't be changed from an image to a code repository.",
         ));
     }
-    let config = configuration.apply(service.config.clone(), settings)?;
+    let config = configuration.apply(service.config.clone(), settings, scalings)?;
     // The image is looked up again when the request names it: the same tag may mean another image by now.
     let image = match (&service.deployed, names_image) {
         (Some(deployed), false) if deployed.config.image.identifier == config.image.identifier => {

@@ -1,7 +1,10 @@
-//! Tags of services.
+//! Tags of every kind of resource.
 
-use super::{AppRunner, invalid, store_failed};
+use super::{AppRunner, invalid, not_found, store_failed};
+use crate::configurations::{AUTO_SCALING, CONNECTION, OBSERVABILITY, VPC_CONNECTOR, select};
 use apron_aws::ApiError;
+use apron_domain::Service;
+use apron_domain::configuration::{Revision, find};
 use apron_domain::service::TAGS_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,12 +68,100 @@ pub(super) fn checked(
     }
 }
 
+/// What a resource's ARN names.
+enum Owner {
+    Service(Service),
+    /// A configuration of this kind with this id.
+    Configuration(&'static str, String),
+}
+
 impl AppRunner {
+    /// The resource of an ARN; deleted ones are not found.
+    async fn owner(&self, arn: &str) -> Result<Owner, ApiError> {
+        let missing = || {
+            not_found(format!(
+                "Resource with the provided ARN was not found: {arn}."
+            ))
+        };
+        let settings = &self.engine.settings;
+        for kind in [AUTO_SCALING, OBSERVABILITY, CONNECTION, VPC_CONNECTOR] {
+            let Some(selector) = select(settings, kind, arn) else {
+                continue;
+            };
+            // Only names, numbers and ids matter here, which every kind has.
+            let all = self
+                .engine
+                .store
+                .configurations::<serde_json::Value>(kind)
+                .await
+                .map_err(store_failed)?;
+            let found = find(&all, &selector).filter(|r| r.is_active() && selector.id.is_some());
+            return found
+                .map(|r| Owner::Configuration(kind, r.id.clone()))
+                .ok_or_else(missing);
+        }
+        self.service_to_change(arn).await.map(Owner::Service)
+    }
+
+    async fn tags_of(&self, owner: &Owner) -> Result<BTreeMap<String, String>, ApiError> {
+        match owner {
+            Owner::Service(service) => Ok(service.tags.clone()),
+            Owner::Configuration(kind, id) => {
+                let all = self
+                    .engine
+                    .store
+                    .configurations::<serde_json::Value>(kind)
+                    .await
+                    .map_err(store_failed)?;
+                Ok(all
+                    .into_iter()
+                    .find(|r| r.id == *id)
+                    .map(|r| r.tags)
+                    .unwrap_or_default())
+            }
+        }
+    }
+
+    /// Changes the tags of a resource, with nothing in between.
+    async fn change_tags(
+        &self,
+        owner: Owner,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), ApiError> + Send,
+    ) -> Result<Nothing, ApiError> {
+        match owner {
+            Owner::Service(service) => {
+                let mut outcome = Ok(());
+                let update = |service: &mut Service| outcome = change(&mut service.tags);
+                self.engine
+                    .store
+                    .service_update(&service.id, update)
+                    .await
+                    .map_err(store_failed)?;
+                outcome?;
+            }
+            Owner::Configuration(kind, id) => {
+                let update = |all: &mut Vec<Revision<serde_json::Value>>| {
+                    let found = all.iter_mut().find(|r| r.id == id);
+                    let found = found.ok_or_else(|| {
+                        not_found("Resource with the provided ARN was not found.")
+                    })?;
+                    change(&mut found.tags)
+                };
+                self.engine
+                    .store
+                    .configurations_change(kind, update)
+                    .await
+                    .map_err(store_failed)??;
+            }
+        }
+        Ok(Nothing {})
+    }
+
     pub(super) async fn tag_list(&self, input: ListTags) -> Result<TagList, ApiError> {
-        let service = self.service_by_arn(&input.resource_arn).await?;
+        let owner = self.owner(&input.resource_arn).await?;
+        let tags = self.tags_of(&owner).await?;
         Ok(TagList {
-            tags: service
-                .tags
+            tags: tags
                 .into_iter()
                 .map(|(key, value)| Tag { key, value })
                 .collect(),
@@ -78,31 +169,20 @@ impl AppRunner {
     }
 
     pub(super) async fn tag_add(&self, input: AddTags) -> Result<Nothing, ApiError> {
-        let service = self.service_to_change(&input.resource_arn).await?;
-        let tags = checked(input.tags, service.tags.clone())?;
-        let added: BTreeMap<_, _> = tags
-            .into_iter()
-            .filter(|(k, v)| service.tags.get(k) != Some(v))
-            .collect();
-        let change = move |service: &mut apron_domain::Service| service.tags.extend(added);
-        self.engine
-            .store
-            .service_update(&service.id, change)
-            .await
-            .map_err(store_failed)?;
-        Ok(Nothing {})
+        let owner = self.owner(&input.resource_arn).await?;
+        self.change_tags(owner, move |tags| {
+            *tags = checked(input.tags, tags.clone())?;
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn tag_remove(&self, input: RemoveTags) -> Result<Nothing, ApiError> {
-        let service = self.service_to_change(&input.resource_arn).await?;
-        let change = move |service: &mut apron_domain::Service| {
-            service.tags.retain(|key, _| !input.tag_keys.contains(key));
-        };
-        self.engine
-            .store
-            .service_update(&service.id, change)
-            .await
-            .map_err(store_failed)?;
-        Ok(Nothing {})
+        let owner = self.owner(&input.resource_arn).await?;
+        self.change_tags(owner, move |tags| {
+            tags.retain(|key, _| !input.tag_keys.contains(key));
+            Ok(())
+        })
+        .await
     }
 }

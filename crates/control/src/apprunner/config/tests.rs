@@ -16,10 +16,28 @@ fn settings() -> Settings {
     }
 }
 
+fn scalings() -> Vec<Revision<AutoScaling>> {
+    let content = AutoScaling {
+        max_concurrency: 100,
+        min_size: 1,
+        max_size: 25,
+        is_default: true,
+    };
+    vec![Revision {
+        name: "DefaultConfiguration".to_owned(),
+        number: 1,
+        id: "00000000000000000000000000000001".to_owned(),
+        created_at: apron_domain::Millis(0),
+        deleted_at: None,
+        tags: BTreeMap::new(),
+        content,
+    }]
+}
+
 fn create(input: serde_json::Value) -> Result<ServiceConfig, String> {
     let configuration: Configuration = serde_json::from_value(input).unwrap();
     configuration
-        .create(&settings())
+        .create(&settings(), &scalings())
         .map_err(|error| error.message)
 }
 
@@ -100,7 +118,9 @@ fn an_update_keeps_what_it_does_not_name() {
     .unwrap();
     let update = |input| {
         let configuration: Configuration = serde_json::from_value(input).unwrap();
-        configuration.apply(config.clone(), &settings()).unwrap()
+        configuration
+            .apply(config.clone(), &settings(), &scalings())
+            .unwrap()
     };
     let mut source = json!({ "SourceConfiguration": { "ImageRepository": {
         "ImageIdentifier": "localhost:7400/app:v2", "ImageRepositoryType": "ECR" } } });
