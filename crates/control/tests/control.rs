@@ -1,4 +1,5 @@
 //! The control plane over simulated instances: deployments, repairs, and being killed anywhere.
+#![allow(clippy::unwrap_used)]
 
 #[path = "control/configurations.rs"]
 mod configurations;

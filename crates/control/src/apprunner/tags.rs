@@ -70,7 +70,7 @@ pub(super) fn checked(
 
 /// What a resource's ARN names.
 enum Owner {
-    Service(Service),
+    Service(Box<Service>),
     /// A configuration of this kind with this id.
     Configuration(&'static str, String),
 }
@@ -100,7 +100,8 @@ impl AppRunner {
                 .map(|r| Owner::Configuration(kind, r.id.clone()))
                 .ok_or_else(missing);
         }
-        self.service_to_change(arn).await.map(Owner::Service)
+        let service = self.service_to_change(arn).await?;
+        Ok(Owner::Service(Box::new(service)))
     }
 
     async fn tags_of(&self, owner: &Owner) -> Result<BTreeMap<String, String>, ApiError> {
