@@ -60,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    privileges::use_small_pages()?;
     let descriptors = privileges::raise_descriptors()?;
     let connections = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
     let options = Options {

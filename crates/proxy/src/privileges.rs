@@ -36,6 +36,12 @@ pub fn raise_descriptors() -> anyhow::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
+/// Keeps the allocator's memory in small pages: it advises the kernel to use huge ones, and then a process that holds
+/// little rests on 14 MiB of them where 2 MiB suffice.
+pub fn use_small_pages() -> anyhow::Result<()> {
+    rustix::thread::disable_transparent_huge_pages(true).context("huge pages cannot be ruled out")
+}
+
 /// Becomes this user and group, if given, without any capability and without a way to gain one. To be called while
 /// the process has one thread: capabilities belong to threads.
 pub fn drop_privileges(uid: Option<u32>, gid: Option<u32>) -> anyhow::Result<()> {
