@@ -47,6 +47,8 @@ impl Decoder {
     }
 
     /// The next whole message, if it has arrived. After an error the connection cannot be used further.
+    // Not an iterator: the type of the message is the caller's choice at each call.
+    #[allow(clippy::should_implement_trait)]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some((prefix, body)) = rest.split_first_chunk::<4>() else {
