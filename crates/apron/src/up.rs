@@ -102,6 +102,8 @@ fn spawn(paths: &Paths) -> Result<Child> {
         .arg("--run-dir")
         .arg(paths.run())
         .args(["serve", "--detach"])
+        // Huge pages would make the allocator's few megabytes many.
+        .env("MIMALLOC_ALLOW_THP", "0")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -289,6 +289,8 @@ fn spawn(config: &ProxyConfig, listeners: &Listeners) -> Result<Process, ProxyEr
         .arg(&config.link)
         .arg("--snapshot")
         .arg(config.data.join("routes.json"))
+        // Huge pages would make the allocator's few megabytes many.
+        .env("MIMALLOC_ALLOW_THP", "0")
         .stdin(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut mappings = Vec::new();
