@@ -160,14 +160,16 @@ async fn site(
             .await
             .context("cannot load the registry's token key")?,
     );
+    let ecr = Arc::new(Ecr::new(
+        settings.clone(),
+        store.clone(),
+        content.clone(),
+        tokens.clone(),
+    ));
+    tokio::spawn(sweep_images(ecr.clone()));
     let services: Vec<Arc<dyn ApiService>> = vec![
         Arc::new(platform.app_runner()),
-        Arc::new(Ecr::new(
-            settings.clone(),
-            store.clone(),
-            content.clone(),
-            tokens.clone(),
-        )),
+        ecr,
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Sts),
         Arc::new(Operator::new(store.clone())),
@@ -252,6 +254,20 @@ async fn retain_logs(logs: Arc<Logs>) {
         if let Err(error) = logs.enforce_retention(Machine.now().0).await {
             tracing::warn!(%error, "old log events could not be removed");
         }
+    }
+}
+
+/// Removes what deletions of repositories that were cut short have left, now and then.
+async fn sweep_images(ecr: Arc<Ecr>) {
+    loop {
+        match ecr.sweep().await {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(?removed, "images without a repository removed"),
+            Err(error) => {
+                tracing::warn!(%error, "images without a repository could not be removed")
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(3600)).await;
     }
 }
 

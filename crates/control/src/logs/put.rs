@@ -1,12 +1,10 @@
 //! PutLogEvents: a batch of events into one stream.
 
-use super::{
-    CloudWatchLogs, EVENT_OVERHEAD_BYTES, PAGE_BYTES_MAX, failure, group_not_found, invalid,
-};
+use super::{CloudWatchLogs, EVENT_OVERHEAD_BYTES, PAGE_BYTES_MAX, failure, invalid};
 use crate::endpoint::Call;
 use apron_aws::ApiError;
 use apron_domain::Millis;
-use apron_telemetry::{LogEvent, MESSAGE_BYTES_MAX, TelemetryError};
+use apron_telemetry::{LogEvent, MESSAGE_BYTES_MAX};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -105,26 +103,13 @@ impl CloudWatchLogs {
         let input: PutLogEvents = call.input()?;
         let (group, stream) = (input.log_group_name, input.log_stream_name);
         check(&input.log_events)?;
-        let known = self
+        let retention_days = self
             .logs
-            .group_get(&group)
+            .stream_check(&group, &stream)
             .await
-            .map_err(|e| failure(call, "read the log group", &e))?;
-        let known = known.ok_or_else(group_not_found)?;
-        let found = self.logs.stream_get(&group, &stream).await;
-        if found
-            .map_err(|e| failure(call, "read the log stream", &e))?
-            .is_none()
-        {
-            let (group, stream) = (group.clone(), stream.clone());
-            return Err(failure(
-                call,
-                "find the log stream",
-                &TelemetryError::StreamNotFound { group, stream },
-            ));
-        }
+            .map_err(|e| failure(call, "find the log stream", &e))?;
         let count = input.log_events.len();
-        let accepted = accepted(&input.log_events, known.retention_days, call.now);
+        let accepted = accepted(&input.log_events, retention_days, call.now);
         let event = |event: InputEvent| LogEvent {
             timestamp_ms: event.timestamp,
             ingestion_ms: call.now.0,
@@ -141,7 +126,7 @@ impl CloudWatchLogs {
             kept.map_err(|e| failure(call, "keep the log events", &e))?;
             // What is acknowledged survives a crash.
             self.logs
-                .flush()
+                .flush_group(&group)
                 .await
                 .map_err(|e| failure(call, "keep the log events", &e))?;
         }
