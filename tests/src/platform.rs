@@ -15,6 +15,9 @@ use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+/// Network namespaces and disks that a platform keeps prepared.
+const PREPARED: usize = 2;
+
 /// Lines of the platform's own log that a failed test shows.
 const LOG_LINES_MAX: usize = 80;
 
@@ -235,6 +238,26 @@ impl Platform {
     /// Everything of this platform that the machine shows.
     pub fn traces(&self) -> Result<Traces> {
         Traces::of(self)
+    }
+
+    /// Everything of this platform while no service exists, once the namespaces and disks that it keeps prepared are there.
+    pub fn idle_traces(&self) -> Result<Traces> {
+        crate::wait::until(
+            "the prepared namespaces and disks",
+            std::time::Duration::from_secs(20),
+            || {
+                let traces = self.traces()?;
+                let count = |kind: &str| {
+                    traces
+                        .machine
+                        .iter()
+                        .filter(|line| line.starts_with(kind))
+                        .count()
+                };
+                let ready = count("interface ") == PREPARED && count("loop device ") == PREPARED;
+                Ok(ready.then_some(traces))
+            },
+        )
     }
 
     /// Ends the platform and removes every trace, as `apron down --purge` promises.

@@ -93,7 +93,7 @@ fn an_update_survives_the_control_plane_at_every_moment() -> Result<()> {
 #[test]
 fn a_create_and_a_delete_survive_the_control_plane() -> Result<()> {
     let mut platform = Platform::start()?;
-    let idle = platform.traces()?;
+    let idle = platform.idle_traces()?;
     let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
     for (round, moment) in [0, 60, 250].into_iter().enumerate() {
         let service = platform.create_service(&format!("echo{round}"), &image)?;

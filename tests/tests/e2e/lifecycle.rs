@@ -14,7 +14,7 @@ const GONE_MAX: Duration = Duration::from_secs(20);
 #[test]
 fn a_service_is_paused_resumed_and_deleted_without_a_trace() -> Result<()> {
     let platform = Platform::start()?;
-    let idle = platform.traces()?;
+    let idle = platform.idle_traces()?;
     let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
     let service = platform.running_service("echo", &image)?;
     let running = platform.traces()?.new_since(&idle);
