@@ -86,7 +86,7 @@ def perform(image):
     valid = Valid(model, world, checker, report)
     try:
         phases(model, world, checker, differences, report, valid)
-    except (KeyError, AttributeError, IndexError, TypeError):
+    except (LookupError, AttributeError, TypeError, ValueError):
         # Nothing can go on without what an earlier case should have made; why is among the failures before.
         report.fault(f"the run stopped early:\n{traceback.format_exc()}")
         return report

@@ -76,26 +76,33 @@ class World:
 
     def snapshot(self):
         """Everything that the lists show."""
-        return {operation: self.wire.send(operation, request).body for operation, request in LISTS.items()}
+        return {operation: self._read(operation, request) for operation, request in LISTS.items()}
+
+    def _read(self, operation, request):
+        """An answer that has to be there: two errors would be equal to each other."""
+        answer = self.wire.send(operation, request)
+        if answer.status != 200:
+            raise LookupError(f"{operation}: {answer.status} {answer.code}: {answer.message}")
+        return answer.body
 
     def details(self):
         """What only describing shows: the services in full, their tags and operations."""
         found = []
-        for summary in self.wire.send("ListServices", {}).body["ServiceSummaryList"]:
+        for summary in self._read("ListServices", {})["ServiceSummaryList"]:
             arn = summary["ServiceArn"]
             for operation, member in (
                 ("DescribeService", "ServiceArn"),
                 ("ListTagsForResource", "ResourceArn"),
                 ("ListOperations", "ServiceArn"),
             ):
-                found.append(self.wire.send(operation, {member: arn}).body)
+                found.append(self._read(operation, {member: arn}))
         return found
 
     def settle(self, arn, wanted):
         """Waits until the operation on a service is over."""
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         while time.monotonic() < deadline:
-            status = self.wire.send("DescribeService", {"ServiceArn": arn}).body["Service"]["Status"]
+            status = self._read("DescribeService", {"ServiceArn": arn})["Service"]["Status"]
             if status != "OPERATION_IN_PROGRESS":
                 return [] if status == wanted else [f"the service is {status}, not {wanted}"]
             time.sleep(LOOK_SECONDS)
