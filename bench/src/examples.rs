@@ -1,7 +1,7 @@
 //! Measurements that belong to one crate and are examples of it: container start and unpacking. Each prints its result
 //! as JSON in its last line.
 
-use crate::table::{Row, Table};
+use crate::table::{PERCENTILES, Row, Table};
 use anyhow::{Context, Result};
 use apron_e2e::{assets, run};
 use serde::Deserialize;
@@ -52,6 +52,7 @@ pub fn start(runs: u32) -> Result<Table> {
         title: "Container start: from the request to the application's first instruction"
             .to_owned(),
         unit: "ms",
+        columns: PERCENTILES,
         rows: example("start_speed", &["--runs", &runs.to_string()])?,
         notes: Vec::new(),
     })
@@ -81,6 +82,7 @@ pub fn unpack(runs: u32) -> Result<Table> {
     Ok(Table {
         title: "Unpacking the Python base image (about 150 MB unpacked)".to_owned(),
         unit: "ms",
+        columns: PERCENTILES,
         rows,
         notes: vec![format!(
             "{runs} runs, page cache warm, into the same file system."

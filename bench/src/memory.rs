@@ -43,11 +43,9 @@ pub fn measure(_runs: u32) -> Result<Table> {
     Ok(Table {
         title: "Idle memory with one service".to_owned(),
         unit: "MB",
+        columns: ["resident", "proportional share"],
         rows,
-        notes: vec![
-            "The first column is resident memory (RSS), the second the proportional share (PSS)."
-                .to_owned(),
-        ],
+        notes: Vec::new(),
     })
 }
 

@@ -8,11 +8,16 @@ pub struct Table {
     pub title: String,
     /// The unit of the figures.
     pub unit: &'static str,
+    /// What the two figures of a row are; ratios are of the first.
+    pub columns: [&'static str; 2],
     /// Who was measured; ratios are to the first.
     pub rows: Vec<Row>,
     /// What has to be known to read it.
     pub notes: Vec<String>,
 }
+
+/// The columns of repeated measurements.
+pub const PERCENTILES: [&str; 2] = ["p50", "p95"];
 
 /// One row.
 pub struct Row {
@@ -47,8 +52,10 @@ impl Table {
     /// The table in Markdown.
     pub fn render(&self) -> String {
         let mut text = format!(
-            "\n## {}\n\n| | p50 ({unit}) | p95 ({unit}) | ratio |\n|---|---|---|---|\n",
+            "\n## {}\n\n| | {} ({unit}) | {} ({unit}) | ratio |\n|---|---|---|---|\n",
             self.title,
+            self.columns[0],
+            self.columns[1],
             unit = self.unit
         );
         let base = self.rows.first().map_or(0.0, |row| row.p50);
@@ -90,6 +97,7 @@ mod tests {
         let table = Table {
             title: "t".to_owned(),
             unit: "ms",
+            columns: PERCENTILES,
             rows,
             notes: vec![],
         };

@@ -1,7 +1,7 @@
 //! From the answer of `update-service` to the first answer of the new version, the image already in the registry; next
 //! to `podman run` of the same image until it answers.
 
-use crate::table::{Row, Table};
+use crate::table::{PERCENTILES, Row, Table};
 use anyhow::{Context, Result};
 use apron_e2e::images::EchoImage;
 use apron_e2e::{Platform, Service, run, wait};
@@ -50,6 +50,7 @@ pub fn measure(runs: u32) -> Result<Table> {
     Ok(Table {
         title: "Update: from the API's answer to the first answer of the new version".to_owned(),
         unit: "ms",
+        columns: PERCENTILES,
         rows,
         notes: vec![format!(
             "{runs} runs in turns. Apron's includes resolving the tag, the health check (HTTP on /health) and switching the \
@@ -135,8 +136,9 @@ impl Podman {
             .arg(self.storage.join("root"))
             .arg("--runroot")
             .arg(self.storage.join("run"));
+        // runc, because crun refuses machines with both versions of control groups.
         command
-            .args(["--cgroup-manager", "cgroupfs"])
+            .args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"])
             .args(arguments);
         command
     }

@@ -5,6 +5,7 @@ mod config;
 mod down;
 mod env;
 mod identity;
+mod operate;
 mod paths;
 mod process;
 mod registry;
@@ -65,6 +66,29 @@ enum Command {
     },
     /// Say what runs.
     Status,
+    /// Deploy what a service ran before.
+    Rollback {
+        /// The service's name or ARN.
+        service: String,
+    },
+    /// Cancel the deployment of a service that is under way; what serves goes on.
+    Cancel {
+        /// The service's name or ARN.
+        service: String,
+    },
+    /// Say how the newest operation of a service went, and why it failed.
+    Why {
+        /// The service's name or ARN.
+        service: String,
+        /// Another operation than the newest.
+        #[arg(long)]
+        operation: Option<String>,
+    },
+    /// Say that a connection's provider has granted access, as App Runner's console does.
+    Connect {
+        /// The connection's ARN.
+        connection: String,
+    },
     /// Credentials of other image registries.
     Registry {
         #[command(subcommand)]
@@ -87,6 +111,10 @@ fn main() -> ExitCode {
         Command::Env => env::print(&paths),
         Command::Trust { remove } => trust::trust(&paths, remove),
         Command::Status => status::status(&paths),
+        Command::Rollback { service } => operate::roll_back(&paths, &service),
+        Command::Cancel { service } => operate::cancel(&paths, &service),
+        Command::Why { service, operation } => operate::why(&paths, &service, operation),
+        Command::Connect { connection } => operate::connect(&paths, &connection),
         Command::Registry { command } => registry::registry(&paths, command),
         Command::Serve { detach } => serve::serve(&paths, detach),
     };

@@ -19,7 +19,6 @@ use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials
 use apron_control::engine::Unwatched;
 use apron_control::listener::{self, Site};
 use apron_control::logs::CloudWatchLogs;
-use apron_control::operator::Operator;
 use apron_control::platform::{Parts, Platform};
 use apron_control::sts::Sts;
 use apron_node::{Node, NodeConfig};
@@ -172,7 +171,7 @@ async fn site(
         ecr,
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Sts),
-        Arc::new(Operator::new(store.clone())),
+        Arc::new(platform.operator()),
     ];
     let endpoint = Endpoint::new(
         services,

@@ -131,34 +131,54 @@ impl Executor {
             .checkpoints
             .reached(operation, Point::BeforeStep)
             .await;
+        if operation.can_be_cancelled()
+            && engine.store.operation_is_cancelled(&operation.id).await?
+        {
+            let next = operation.cancelled(engine.clock.now());
+            return self
+                .written(operation, next, "cancelled by the operator")
+                .await;
+        }
         let note = format!("{step:?}");
-        let (next, service) = if step == Step::Finish {
+        if step == Step::Finish {
             let (next, service) = self.finish(operation).await?;
             engine
                 .checkpoints
                 .reached(operation, Point::AfterStep)
                 .await;
-            (next, service)
-        } else {
-            let outcome = steps::perform(engine, operation, step).await?;
-            engine
-                .checkpoints
-                .reached(operation, Point::AfterStep)
-                .await;
-            let waiting = outcome == Outcome::Waiting;
-            let next = operation.advance(outcome, engine.settings.patience, engine.clock.now());
-            if waiting && next.stage == operation.stage {
-                return Ok(next);
-            }
-            engine.store.operation_save(&next, &note).await?;
-            (next, self.service(&operation.service).await?)
-        };
-        let lines = event::moved(operation, &next, &service);
+            self.tell(operation, &next, &service).await;
+            return Ok(next);
+        }
+        let outcome = steps::perform(engine, operation, step).await?;
         engine
-            .chronicle
-            .tell(&service, &next, lines, engine.clock.now())
+            .checkpoints
+            .reached(operation, Point::AfterStep)
             .await;
+        let waiting = outcome == Outcome::Waiting;
+        let next = operation.advance(outcome, engine.settings.patience, engine.clock.now());
+        if waiting && next.stage == operation.stage {
+            return Ok(next);
+        }
+        self.written(operation, next, &note).await
+    }
+
+    /// Writes down where an operation has come to, and says so.
+    async fn written(
+        &self,
+        before: &Operation,
+        next: Operation,
+        note: &str,
+    ) -> Result<Operation, StepError> {
+        self.engine.store.operation_save(&next, note).await?;
+        let service = self.service(&before.service).await?;
+        self.tell(before, &next, &service).await;
         Ok(next)
+    }
+
+    async fn tell(&self, before: &Operation, next: &Operation, service: &Service) {
+        let lines = event::moved(before, next, service);
+        let now = self.engine.clock.now();
+        self.engine.chronicle.tell(service, next, lines, now).await;
     }
 
     async fn service(&self, id: &ServiceId) -> Result<Service, StepError> {

@@ -54,12 +54,13 @@ fn needed(operations: &[Operation], services: &[Service]) -> BTreeMap<String, Di
     let deploying = operations
         .iter()
         .filter_map(|o| Some((pin_of(&o.id), o.image.clone()?)));
-    let deployed = services.iter().filter_map(|s| {
-        let deployed = s.deployed.as_ref()?;
-        Some((
-            format!("service-{}-{}", s.id, deployed.revision),
-            deployed.image.clone(),
-        ))
+    let deployed = services.iter().flat_map(|s| {
+        // What served before stays, so that a roll back needs no registry.
+        let kept = s.deployed.iter().chain(&s.previous);
+        kept.map(|d| {
+            let pin = format!("service-{}-{}", s.id, d.revision);
+            (pin, d.image.clone())
+        })
     });
     deploying.chain(deployed).collect()
 }

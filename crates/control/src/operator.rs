@@ -1,16 +1,24 @@
 //! The small `Apron` API for what the AWS APIs cannot say, in the same protocol, signed the same way.
 
+mod operations;
+
+use crate::apprunner::AppRunner;
 use crate::endpoint::{ApiService, Call, internal};
+use crate::engine::Engine;
 use crate::images::REGISTRY_SECRETS;
+use crate::operations::Operations;
 use apron_aws::{ApiError, Model};
-use apron_store::Store;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The service behind the `Apron` target.
 pub struct Operator {
-    store: Store,
+    engine: Arc<Engine>,
+    operations: Arc<Operations>,
+    /// Finds services by ARN, with App Runner's own errors.
+    app_runner: AppRunner,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,37 +36,38 @@ struct DeleteRegistryCredential {
 }
 
 impl Operator {
-    /// The operator's API over this store.
-    pub fn new(store: Store) -> Operator {
-        Operator { store }
+    /// The operator's API over this engine.
+    pub fn new(engine: Arc<Engine>, operations: Arc<Operations>) -> Operator {
+        let app_runner = AppRunner::new(engine.clone(), operations.clone());
+        Operator {
+            engine,
+            operations,
+            app_runner,
+        }
     }
 
-    async fn perform(&self, call: &Call) -> Result<Value, ApiError> {
+    async fn credentials(&self, call: &Call) -> Result<Value, ApiError> {
+        let store = &self.engine.store;
         let failed =
             |error: apron_store::StoreError| internal(call, "use the sealed credentials", &error);
         match call.operation.as_str() {
             "PutRegistryCredential" => {
                 let input: PutRegistryCredential = read(call)?;
                 let value = format!("{}:{}", input.username, input.password);
-                self.store
-                    .secret_put(REGISTRY_SECRETS, &input.host, value.as_bytes())
-                    .await
-                    .map_err(failed)?;
+                let put = store.secret_put(REGISTRY_SECRETS, &input.host, value.as_bytes());
+                put.await.map_err(failed)?;
                 Ok(json!({}))
             }
             "DeleteRegistryCredential" => {
                 let input: DeleteRegistryCredential = read(call)?;
-                self.store
-                    .secret_delete(REGISTRY_SECRETS, &input.host)
-                    .await
-                    .map_err(failed)?;
+                let deleted = store.secret_delete(REGISTRY_SECRETS, &input.host);
+                deleted.await.map_err(failed)?;
                 Ok(json!({}))
             }
-            "ListRegistryCredentials" => {
-                let hosts = self.store.secrets(REGISTRY_SECRETS).await.map_err(failed)?;
+            _ => {
+                let hosts = store.secrets(REGISTRY_SECRETS).await.map_err(failed)?;
                 Ok(json!({ "Hosts": hosts }))
             }
-            other => Err(ApiError::not_available("Apron", other)),
         }
     }
 }
@@ -75,6 +84,15 @@ impl ApiService for Operator {
     }
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {
-        self.perform(&call).await
+        match call.operation.as_str() {
+            "RollbackService" => self.roll_back(&call).await,
+            "CancelOperation" => self.cancel(&call).await,
+            "DescribeOperation" => self.describe(&call).await,
+            "CompleteConnection" => self.complete_connection(&call).await,
+            "PutRegistryCredential" | "DeleteRegistryCredential" | "ListRegistryCredentials" => {
+                self.credentials(&call).await
+            }
+            other => Err(ApiError::not_available("Apron", other)),
+        }
     }
 }

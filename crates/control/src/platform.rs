@@ -12,6 +12,7 @@ use crate::fleet::Fleet;
 use crate::housekeeping;
 use crate::images::Images;
 use crate::operations::Operations;
+use crate::operator::Operator;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::steady::Steady;
@@ -91,6 +92,11 @@ impl Platform {
     /// The App Runner API of this platform.
     pub fn app_runner(&self) -> AppRunner {
         AppRunner::new(self.engine.clone(), self.operations.clone())
+    }
+
+    /// The operator's API of this platform.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.engine.clone(), self.operations.clone())
     }
 
     /// A tag was pushed into the platform's registry.

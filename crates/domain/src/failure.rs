@@ -22,6 +22,8 @@ pub enum FailureKind {
     Capacity,
     /// The platform itself failed.
     Platform,
+    /// The operator ended the operation.
+    Cancelled,
 }
 
 /// A failure with its evidence.
@@ -66,6 +68,7 @@ impl Failure {
             FailureKind::HealthCheck => "Health check failed",
             FailureKind::Capacity => "No capacity on this machine",
             FailureKind::Platform => "Internal service error",
+            FailureKind::Cancelled => "The operation was cancelled",
         }
     }
 }

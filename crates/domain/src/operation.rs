@@ -338,6 +338,26 @@ impl Operation {
         next
     }
 
+    /// Whether the operation can still end without its effect: before `Route` is begun.
+    pub fn can_be_cancelled(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Resolve | Stage::Prepare | Stage::Launch | Stage::Settle
+        )
+    }
+
+    /// The operation after the operator cancelled it; unchanged when it is too late for that.
+    pub fn cancelled(&self, now: Millis) -> Operation {
+        if !self.can_be_cancelled() {
+            return self.clone();
+        }
+        let failure = Failure::new(
+            FailureKind::Cancelled,
+            "the operator cancelled the operation",
+        );
+        self.advance(Outcome::Failed(failure), Patience::default(), now)
+    }
+
     fn fail(&mut self, failure: Failure) -> Stage {
         self.failure = Some(failure);
         if matches!(
@@ -354,6 +374,12 @@ impl Operation {
         let mut service = service.clone();
         service.updated_at = now;
         if let (true, Some(image)) = (self.kind.deploys(), &self.image) {
+            let replaced = service.deployed.take();
+            // A resumption, and a step that runs again, replace a deployment by the same one.
+            let is_another = |d: &Deployed| d.config != self.config || d.image != *image;
+            if replaced.as_ref().is_some_and(is_another) {
+                service.previous = replaced;
+            }
             service.deployed = Some(Deployed {
                 revision: self.revision,
                 config: self.config.clone(),

@@ -252,6 +252,9 @@ pub struct Service {
     pub config: ServiceConfig,
     /// What serves, or served before a pause. `None` until a deployment succeeded.
     pub deployed: Option<Deployed>,
+    /// What served before the deployment that serves now; a roll back goes there.
+    #[serde(default)]
+    pub previous: Option<Deployed>,
     /// The highest revision number given out.
     pub last_revision: u32,
     /// The image was pushed again while an operation was under way: deploy once more when it ends.

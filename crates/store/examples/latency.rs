@@ -119,6 +119,7 @@ fn create(number: u8) -> (Service, Operation) {
         status: ServiceStatus::OperationInProgress,
         config: config.clone(),
         deployed: None,
+        previous: None,
         last_revision: 0,
         push_pending: false,
         tags: BTreeMap::new(),

@@ -3,6 +3,7 @@
 //! Everything a call of this crate acknowledges is on disk. Every mutator is one transaction, so a process killed inside one leaves
 //! either all of it or nothing. The database engine does not show in any signature.
 
+mod cancellations;
 mod configurations;
 mod engine;
 mod error;

@@ -74,22 +74,16 @@ impl Life {
 
     /// Calls an App Runner operation; the error is `(code, message)`.
     pub fn call(&self, operation: &str, input: Value) -> Result<Value, (String, String)> {
-        let call = Call {
-            operation: operation.to_owned(),
-            input,
-            caller: Caller {
-                account: "111122223333".to_owned(),
-                access_key_id: "AKIATEST".to_owned(),
-                arn: "arn:aws:iam::111122223333:root".to_owned(),
-                user_id: "111122223333".to_owned(),
-            },
-            request_id: "test".to_owned(),
-            now: Millis(0),
-        };
         let api = self.platform.app_runner();
-        self.runtime
-            .block_on(api.call(call))
-            .map_err(|error| (error.code, error.message))
+        let answer = self.runtime.block_on(api.call(call(operation, input)));
+        answer.map_err(|error| (error.code, error.message))
+    }
+
+    /// Calls an operation of the operator's API; the error is `(code, message)`.
+    pub fn operate(&self, operation: &str, input: Value) -> Result<Value, (String, String)> {
+        let api = self.platform.operator();
+        let answer = self.runtime.block_on(api.call(call(operation, input)));
+        answer.map_err(|error| (error.code, error.message))
     }
 
     /// Creates a service from an image in the platform's registry; answers its ARN.
@@ -168,5 +162,21 @@ impl Life {
             assert!(Instant::now() < deadline, "waited too long for {what}");
             std::thread::park_timeout(Duration::from_millis(5));
         }
+    }
+}
+
+/// A call by the account's root.
+fn call(operation: &str, input: Value) -> Call {
+    Call {
+        operation: operation.to_owned(),
+        input,
+        caller: Caller {
+            account: "111122223333".to_owned(),
+            access_key_id: "AKIATEST".to_owned(),
+            arn: "arn:aws:iam::111122223333:root".to_owned(),
+            user_id: "111122223333".to_owned(),
+        },
+        request_id: "test".to_owned(),
+        now: Millis(0),
     }
 }

@@ -6,7 +6,7 @@ use apron_domain::{Service, ServiceId, ServiceStatus};
 
 impl AppRunner {
     /// The service an ARN names, deleted ones included while they are remembered.
-    pub(super) async fn service_by_arn(&self, arn: &str) -> Result<Service, ApiError> {
+    pub(crate) async fn service_by_arn(&self, arn: &str) -> Result<Service, ApiError> {
         let missing = || {
             not_found(format!(
                 "Service with the provided ARN was not found: {arn}."
@@ -32,7 +32,7 @@ impl AppRunner {
     }
 
     /// The same for calls that change the service: a deleted one is not found.
-    pub(super) async fn service_to_change(&self, arn: &str) -> Result<Service, ApiError> {
+    pub(crate) async fn service_to_change(&self, arn: &str) -> Result<Service, ApiError> {
         let service = self.service_by_arn(arn).await?;
         if service.status == ServiceStatus::Deleted {
             return Err(not_found(format!(

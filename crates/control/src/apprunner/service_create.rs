@@ -53,6 +53,7 @@ impl AppRunner {
             status: ServiceStatus::OperationInProgress,
             config: config.clone(),
             deployed: None,
+            previous: None,
             last_revision: 0,
             push_pending: false,
             tags,

@@ -40,6 +40,9 @@ async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) ->
             settle_output().await;
             return Outcome::Failed(evidence::ended(engine, id, &exit));
         }
+        if is_cancelled(engine, operation).await {
+            return Outcome::Waiting;
+        }
         let now = engine.clock.now();
         if now.since(operation.stage_since) >= engine.settings.patience.settle_ms {
             return overdue(engine, operation, id, &trial);
@@ -84,4 +87,11 @@ fn overdue(engine: &Engine, operation: &Operation, id: &InstanceId, trial: &Tria
     };
     tracing::info!(operation = %operation.id, instance = %id, %detail, "candidate is overdue");
     Outcome::Failed(evidence::unhealthy(engine, id, &detail))
+}
+
+/// Whether to stop waiting because the operator cancelled: the executor ends the operation. A store that does not answer now
+/// answers the next time.
+async fn is_cancelled(engine: &Engine, operation: &Operation) -> bool {
+    let asked = engine.store.operation_is_cancelled(&operation.id).await;
+    asked.unwrap_or(false)
 }

@@ -264,3 +264,50 @@ fn pause_and_resume_have_their_forms_without_effect() {
     assert!(answer.get("OperationId").is_none());
     life.kill();
 }
+
+#[test]
+fn the_operator_rolls_back_to_what_ran_before() {
+    let world = world();
+    world.push("app", "v2", "two");
+    let (life, arn) = running(&world);
+    let by_arn = json!({ "ServiceArn": arn });
+    let refused = life.operate("RollbackService", by_arn.clone()).unwrap_err();
+    assert_eq!(refused.0, "InvalidStateException");
+    life.update(&arn, V2).unwrap();
+    assert_eq!(life.settle(&arn), "RUNNING");
+    // The repository may lose the image meanwhile: what ran before is kept.
+    life.operate("RollbackService", by_arn.clone()).unwrap();
+    assert_eq!(life.settle(&arn), "RUNNING");
+    let shown = &life.describe(&arn)["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"];
+    assert_eq!(shown, V1);
+    life.operate("RollbackService", by_arn).unwrap();
+    assert_eq!(life.settle(&arn), "RUNNING");
+    let shown = &life.describe(&arn)["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"];
+    assert_eq!(shown, V2);
+    life.kill();
+}
+
+#[test]
+fn the_operator_cancels_a_deployment_also_across_a_restart() {
+    let world = world();
+    let slow = world.push("app", "slow", "slow");
+    let script = Behaviour::Unhealthy("starting".to_owned());
+    world.instances.script(&slow, script);
+    let (life, arn) = running(&world);
+    let by_arn = json!({ "ServiceArn": arn });
+    let refused = life.operate("CancelOperation", by_arn.clone()).unwrap_err();
+    assert_eq!(refused.0, "InvalidStateException");
+    life.update(&arn, "localhost:7400/app:slow").unwrap();
+    life.operate("CancelOperation", by_arn.clone()).unwrap();
+    life.kill();
+    let life = Life::begin(&world);
+    assert_eq!(life.settle(&arn), "RUNNING");
+    assert_eq!(life.newest_operation(&arn)["Status"], "ROLLBACK_SUCCEEDED");
+    let told = life.operate("DescribeOperation", by_arn).unwrap()["Operation"].clone();
+    assert!(
+        told["Reason"].as_str().unwrap().contains("cancelled"),
+        "{told}"
+    );
+    assert!(!told["Journal"].as_array().unwrap().is_empty());
+    life.kill();
+}

@@ -40,6 +40,7 @@ fn service() -> Service {
         status: ServiceStatus::OperationInProgress,
         config: config("v1"),
         deployed: None,
+        previous: None,
         last_revision: 0,
         push_pending: false,
         tags: BTreeMap::new(),
@@ -242,4 +243,33 @@ proptest! {
             operation = next;
         }
     }
+}
+
+#[test]
+fn an_operation_is_cancelled_before_the_traffic_moves_and_not_after() {
+    let (_, running, _) = run(OperationKind::CreateService, "v1", &service(), None);
+    let (mut operation, _) =
+        Operation::begin(new(OperationKind::UpdateService, "v2"), &running, Millis(0));
+    operation.stage = Stage::Settle;
+    let cancelled = operation.cancelled(Millis(5));
+    assert_eq!(
+        (cancelled.stage, cancelled.status),
+        (Stage::Discard, OperationStatus::RollbackInProgress)
+    );
+    assert_eq!(cancelled.failure.unwrap().kind, FailureKind::Cancelled);
+    operation.stage = Stage::Route;
+    assert_eq!(operation.cancelled(Millis(5)), operation);
+}
+
+#[test]
+fn the_previous_deployment_is_remembered_once_also_when_the_switch_runs_twice() {
+    let (_, first, _) = run(OperationKind::CreateService, "v1", &service(), None);
+    assert!(first.previous.is_none());
+    let (mut operation, begun) =
+        Operation::begin(new(OperationKind::UpdateService, "v2"), &first, Millis(0));
+    operation.image = Some(digest(8));
+    let once = operation.take_over(&begun, Millis(5));
+    let twice = operation.take_over(&once, Millis(5));
+    assert_eq!(once.previous, first.deployed);
+    assert_eq!(twice, once);
 }

@@ -67,6 +67,7 @@ pub fn service(number: u32, name: &str, created: u64) -> Service {
         status: ServiceStatus::Running,
         config: config(),
         deployed: None,
+        previous: None,
         last_revision: 0,
         push_pending: false,
         tags: [("team".to_owned(), "blue".to_owned())].into(),
@@ -213,6 +214,12 @@ pub fn any_service() -> impl Strategy<Value = Service> {
         ServiceStatus::OperationInProgress,
     ];
     let deployed = of((any::<u32>(), any_config(), digest()));
+    let previous = of((any::<u32>(), any_config(), digest()));
+    let deployment = |(revision, config, image)| Deployed {
+        revision,
+        config,
+        image,
+    };
     (
         (
             hex32(),
@@ -221,21 +228,19 @@ pub fn any_service() -> impl Strategy<Value = Service> {
             proptest::sample::select(statuses.to_vec()),
             any_config(),
             deployed,
+            previous,
         ),
         (any::<u32>(), any::<bool>(), btree_map(text(), text(), 0..4)),
         (millis(), millis(), of(millis())),
     )
-        .prop_map(|(a, b, times)| Service {
+        .prop_map(move |(a, b, times)| Service {
             id: ServiceId::from_random(a.0),
             name: a.1,
             label: a.2,
             status: a.3,
             config: a.4,
-            deployed: a.5.map(|(revision, config, image)| Deployed {
-                revision,
-                config,
-                image,
-            }),
+            deployed: a.5.map(deployment),
+            previous: a.6.map(deployment),
             last_revision: b.0,
             push_pending: b.1,
             tags: b.2,
