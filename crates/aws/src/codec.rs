@@ -79,8 +79,13 @@ pub fn encode(
     })
 }
 
-/// Writes an error answer.
+/// Writes an error answer. A message longer than the model allows is cut: it may echo what the caller sent.
 pub fn encode_error(model: &Model, error: &ApiError, request_id: &str) -> Encoded {
+    let mut error = error.clone();
+    if let Some(max) = model.message_chars_max(&error.code) {
+        error.message = validate::shortened(&error.message, max);
+    }
+    let error = &error;
     let body = match model.protocol {
         Protocol::Json10 | Protocol::Json11 => json::encode_error(model, error),
         Protocol::Query => xml::encode_error(model, error, request_id),

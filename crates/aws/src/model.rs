@@ -228,6 +228,18 @@ impl Model {
         }
     }
 
+    /// Characters that the text of an error may have, where the model bounds it.
+    pub fn message_chars_max(&self, code: &str) -> Option<usize> {
+        let Some(Shape::Structure(structure)) = self.shapes.get(code) else {
+            return None;
+        };
+        let member = structure.members.get(self.message_member(code))?;
+        match self.shape(&member.shape) {
+            Shape::String(text) => text.bounds.max.map(|max| max as usize),
+            _ => None,
+        }
+    }
+
     /// A copy of an input with the values of sensitive members replaced, for audit and logs.
     pub fn redacted(&self, shape: &str, value: &Value) -> Value {
         match (self.shape(shape), value) {

@@ -228,7 +228,9 @@ impl Findings<'_> {
     }
 
     fn fail(&mut self, value: Option<&str>, path: &str, constraint: &str) {
-        let echo = value.map_or(String::new(), |v| format!(" '{}'", shortened(v)));
+        let echo = value.map_or(String::new(), |v| {
+            format!(" '{}'", shortened(v, ECHO_CHARS_MAX))
+        });
         self.broken.push(format!(
             "Value{echo} at '{path}' failed to satisfy constraint: {constraint}"
         ));
@@ -295,10 +297,11 @@ impl Findings<'_> {
     }
 }
 
-fn shortened(value: &str) -> String {
-    match value.char_indices().nth(ECHO_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value.to_owned(),
+/// The text, or its beginning with an ellipsis where it has more than `chars_max` characters.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
+        None => text.to_owned(),
     }
 }
 

@@ -91,7 +91,7 @@ impl AppRunner {
             "DescribeVpcIngressConnection"
             | "UpdateVpcIngressConnection"
             | "DeleteVpcIngressConnection" => self.ingress_missing(read(input)?).await,
-            "ListVpcIngressConnections" => self.ingress_list().await,
+            "ListVpcIngressConnections" => self.ingress_list(read(input)?).await,
             "AssociateCustomDomain" => self.domain_associate(read(input)?).await,
             "DescribeCustomDomains" => self.domain_describe(read(input)?).await,
             "DisassociateCustomDomain" => self.domain_disassociate(read(input)?).await,

@@ -4,6 +4,7 @@ mod auto_deploy;
 mod bad_input;
 mod broken_create;
 mod broken_update;
+mod conformance;
 mod disk_full;
 mod external_registry;
 mod isolation;

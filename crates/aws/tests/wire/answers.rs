@@ -81,6 +81,20 @@ fn check(model: &Model, error: &ApiError, status: u16, expect: &str) {
 }
 
 #[test]
+fn a_message_is_cut_where_the_model_bounds_it() {
+    let long = "é".repeat(601);
+    let error = model::apprunner().error("ResourceNotFoundException", long.as_str());
+    let body = text(encode_error(model::apprunner(), &error, "id-9").body);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let sent = body["Message"].as_str().unwrap();
+    assert_eq!(sent.chars().count(), 600);
+    assert!(sent.ends_with("é…"), "{sent}");
+    let unbounded = model::ecr().error("RepositoryNotFoundException", long.as_str());
+    let body = text(encode_error(model::ecr(), &unbounded, "id-9").body);
+    assert!(body.contains(&long), "{body}");
+}
+
+#[test]
 fn errors_look_as_each_service_sends_them() {
     check(
         model::apprunner(),

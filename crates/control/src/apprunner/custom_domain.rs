@@ -1,8 +1,7 @@
 //! Custom domains. Their engine (validation, certificates, routing) does not exist yet: nothing can be associated, and
 //! services answer that they have none.
 
-use super::service_lifecycle::ByArn;
-use super::{AppRunner, invalid, invalid_state, not_found};
+use super::{AppRunner, invalid, invalid_state, not_found, page};
 use apron_aws::ApiError;
 use apron_domain::ServiceStatus;
 use serde::Deserialize;
@@ -13,6 +12,13 @@ use serde_json::{Value, json};
 pub struct ByDomain {
     service_arn: String,
     domain_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeDomains {
+    service_arn: String,
+    next_token: Option<String>,
 }
 
 impl AppRunner {
@@ -29,8 +35,12 @@ impl AppRunner {
         )))
     }
 
-    pub(super) async fn domain_describe(&self, input: ByArn) -> Result<Value, ApiError> {
+    pub(super) async fn domain_describe(&self, input: DescribeDomains) -> Result<Value, ApiError> {
         let service = self.service_by_arn(&input.service_arn).await?;
+        // The one page has everything, so no token was ever given out.
+        if input.next_token.is_some() {
+            return Err(page::bad_token());
+        }
         Ok(json!({
             "DNSTarget": self.engine.settings.service_host(&service.label),
             "ServiceArn": self.arn_of(&service),

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
+    /// Empty where the request has none, which the model allows and nothing else does.
+    #[serde(default)]
     key: String,
     #[serde(default)]
     value: String,
@@ -51,7 +53,14 @@ pub(super) fn checked(
     new: Vec<Tag>,
     mut tags: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, ApiError> {
-    for tag in new {
+    for (position, tag) in new.into_iter().enumerate() {
+        if tag.key.is_empty() {
+            return Err(invalid(format!(
+                "1 validation error detected: Value null at 'tags.{}.member.key' failed to satisfy constraint: \
+                 Member must not be null",
+                position + 1
+            )));
+        }
         if tag.key.starts_with("apron:") {
             return Err(invalid(format!(
                 "Tag {} is not valid: no tag with the prefix apron: is known to this installation.",

@@ -1,7 +1,8 @@
 //! VPC ingress connections. One needs a private service, and private services do not exist yet: none can be made, and
 //! none is found.
 
-use super::{AppRunner, invalid, invalid_state, not_found};
+use super::tags::{Tag, checked};
+use super::{AppRunner, invalid, invalid_state, not_found, page};
 use apron_aws::ApiError;
 use apron_domain::ServiceStatus;
 use serde::Deserialize;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 #[serde(rename_all = "PascalCase")]
 pub struct CreateIngress {
     service_arn: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -19,8 +22,15 @@ pub struct ByIngressArn {
     vpc_ingress_connection_arn: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListIngress {
+    next_token: Option<String>,
+}
+
 impl AppRunner {
     pub(super) async fn ingress_create(&self, input: CreateIngress) -> Result<Value, ApiError> {
+        checked(input.tags, Default::default())?;
         let found = self.service_to_change(&input.service_arn).await;
         // This operation has no ResourceNotFoundException in the model.
         let service = found.map_err(|error| invalid(error.message))?;
@@ -44,7 +54,11 @@ impl AppRunner {
         )))
     }
 
-    pub(super) async fn ingress_list(&self) -> Result<Value, ApiError> {
+    pub(super) async fn ingress_list(&self, input: ListIngress) -> Result<Value, ApiError> {
+        // The one page has everything, so no token was ever given out.
+        if input.next_token.is_some() {
+            return Err(page::bad_token());
+        }
         Ok(json!({ "VpcIngressConnectionSummaryList": [] }))
     }
 }

@@ -324,6 +324,32 @@ fn every_kind_of_resource_has_tags() {
 }
 
 #[test]
+fn a_tag_without_a_key_is_named_and_refused() {
+    let world = World::new();
+    let life = Life::begin(&world);
+    let input = json!({ "AutoScalingConfigurationName": "tagged", "Tags": [{ "Key": "a" }, { "Value": "1" }] });
+    let refused = scaling(&life, input).unwrap_err();
+    assert_eq!(refused.0, "InvalidRequestException");
+    assert!(refused.1.contains("'tags.2.member.key'"), "{}", refused.1);
+    life.kill();
+}
+
+#[test]
+fn a_token_is_refused_where_none_was_given_out() {
+    let world = World::new();
+    world.push("app", "v1", "one");
+    let life = Life::begin(&world);
+    let service = life.create("demo", "localhost:7400/app:v1");
+    assert_eq!(life.settle(&service), "RUNNING");
+    let refused = life.call("ListVpcIngressConnections", json!({ "NextToken": "x" }));
+    assert_eq!(refused.unwrap_err().0, "InvalidRequestException");
+    let domains = json!({ "ServiceArn": service, "NextToken": "x" });
+    let refused = life.call("DescribeCustomDomains", domains);
+    assert_eq!(refused.unwrap_err().0, "InvalidRequestException");
+    life.kill();
+}
+
+#[test]
 fn what_needs_an_engine_that_does_not_exist_is_refused() {
     let world = World::new();
     world.push("app", "v1", "one");
