@@ -151,15 +151,15 @@ impl Archive {
         let kind = self.kind(header, records.size.unwrap_or(size), &records, &path, link)?;
         let uid = records
             .uid
-            .map_or_else(|| header.uid(), Ok)
+            .map_or_else(|| number(&header.as_old().uid, header.uid()), Ok)
             .map_err(|e| damaged(&e))?;
         let gid = records
             .gid
-            .map_or_else(|| header.gid(), Ok)
+            .map_or_else(|| number(&header.as_old().gid, header.gid()), Ok)
             .map_err(|e| damaged(&e))?;
         Ok(Entry {
             kind,
-            mode: header.mode().map_err(|e| damaged(&e))? & 0o7777,
+            mode: number(&header.as_old().mode, header.mode()).map_err(|e| damaged(&e))? & 0o7777,
             uid: id(uid, &path)?,
             gid: id(gid, &path)?,
             // A time that cannot be read is no reason to refuse a layer: some tools write negative ones.
@@ -335,6 +335,14 @@ fn id(value: u64, path: &[u8]) -> Result<u32, Stop> {
         .ok()
         .filter(|id| *id != u32::MAX)
         .ok_or_else(|| Stop::Invalid(format!("`{}` has owner {value}", shown(path))))
+}
+
+/// A number of a header; a field that was left empty is zero, as GNU tar and Go read it.
+fn number<T: Default>(field: &[u8], read: std::io::Result<T>) -> std::io::Result<T> {
+    match field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        true => Ok(T::default()),
+        false => read,
+    }
 }
 
 fn damaged(error: &std::io::Error) -> Stop {

@@ -358,3 +358,13 @@ async fn directories_that_are_only_implied_get_usual_modes() {
         (0o755, 0o1777, 0o755)
     );
 }
+
+#[tokio::test]
+async fn header_fields_left_empty_are_zero() {
+    let mut header = Raw::header(EntryType::Regular, "bare", 1);
+    let fields = header.as_gnu_mut().unwrap();
+    (fields.uid, fields.gid) = ([0; 8], [b' '; 8]);
+    let done = unpack_raw(Raw::default().push(header, b"x").end()).await;
+    let bare = fs::metadata(done.good().join("bare")).unwrap();
+    assert_eq!((bare.uid(), bare.gid(), bare.len()), (0, 0, 1));
+}
