@@ -7,5 +7,7 @@ mod configurations;
 mod deploy;
 #[path = "control/kill.rs"]
 mod kill;
+#[path = "control/random.rs"]
+mod random;
 #[path = "control/steady.rs"]
 mod steady;
