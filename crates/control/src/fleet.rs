@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use apron_compute::{Compute, ComputeError, ComputeEvent, Exit, InstanceState, InstanceStatus};
 use apron_domain::steady::{Observation, Pulse};
 use apron_domain::{InstanceId, Millis, ServiceId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,8 @@ struct State {
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     pulses: BTreeMap<InstanceId, (Pulse, Millis)>,
     tails: BTreeMap<InstanceId, VecDeque<String>>,
+    /// Instances whose end was told, and with it everything they printed.
+    ended: BTreeSet<InstanceId>,
     /// Services of instances that were asked for, before the backend lists them.
     expected: BTreeMap<InstanceId, ServiceId>,
 }
@@ -103,11 +105,13 @@ impl Fleet {
                 statuses,
                 pulses,
                 tails,
+                ended,
                 expected,
             } = &mut *state;
             let is_known = |id: &InstanceId| statuses.contains_key(id) || expected.contains_key(id);
             pulses.retain(|id, _| is_known(id));
             tails.retain(|id, _| is_known(id));
+            ended.retain(|id| is_known(id));
         }
         self.changed.notify_waiters();
         Ok(())
@@ -123,6 +127,7 @@ impl Fleet {
                 }
                 ComputeEvent::Started { id } => tracing::info!(instance = %id, "instance started"),
                 ComputeEvent::Exited { id, exit } => {
+                    self.state().ended.insert(id.clone());
                     tracing::info!(instance = %id, how = %describe(&exit), "instance ended");
                 }
             }
@@ -155,6 +160,7 @@ impl Fleet {
         state.statuses.remove(id);
         state.pulses.remove(id);
         state.tails.remove(id);
+        state.ended.remove(id);
     }
 
     fn keep_tail(&self, id: &InstanceId, line: &str) {
@@ -169,6 +175,22 @@ impl Fleet {
     /// Waits until something changed, at most this long.
     pub async fn changed(&self, at_most: Duration) {
         let _ = tokio::time::timeout(at_most, self.changed.notified()).await;
+    }
+
+    /// Waits until an instance's end was told, after which its tail is complete; at most this long.
+    pub async fn heard_end(&self, id: &InstanceId, at_most: Duration) {
+        let told = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.state().ended.contains(id) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(at_most, told).await.is_err() {
+            tracing::debug!(instance = %id, "the end of the instance was seen but not told");
+        }
     }
 
     /// Wakes everyone who waits for a change.

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Longest time between two looks at the candidates: an application that ends is noticed by its event sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Longest time to wait for what an application printed before its end.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Probes the candidates until all are healthy, one has failed, or the time for it is over. The trials live in memory
 /// only: after a restart they begin again, which at worst probes once more.
 pub async fn settle(
@@ -37,7 +40,7 @@ async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) ->
     let mut trial = Trial::default();
     loop {
         if let Some(exit) = evidence::exit(engine, id) {
-            settle_output().await;
+            engine.fleet.heard_end(id, LAST_WORDS_WITHIN).await;
             return Outcome::Failed(evidence::ended(engine, id, &exit));
         }
         if is_cancelled(engine, operation).await {
@@ -69,11 +72,6 @@ async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) ->
             }
         }
     }
-}
-
-/// Output that the application wrote just before its end is read a moment after the end itself.
-async fn settle_output() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 fn overdue(engine: &Engine, operation: &Operation, id: &InstanceId, trial: &Trial) -> Outcome {
