@@ -37,7 +37,6 @@ pub fn build() -> Result<PathBuf> {
             .args([
                 "build",
                 "--release",
-                "--quiet",
                 "-p",
                 "apron",
                 "-p",
