@@ -135,11 +135,26 @@ impl Steady {
         }
         let steady = self.clone();
         tokio::spawn(async move {
+            steady.drained(&id).await;
             if let Err(error) = steady.engine.put_away(std::slice::from_ref(&id)).await {
                 tracing::error!(instance = %id, %error, "instance could not be put away, will be tried again");
             }
             steady.let_go(&id);
         });
+    }
+
+    /// Waits until an instance that runs has answered the requests it has, within the time for that.
+    async fn drained(&self, id: &InstanceId) {
+        let engine = &self.engine;
+        let began = engine.clock.now();
+        let runs = || matches!(engine.fleet.observe(id), Observation::Running(_));
+        let is_busy = || !engine.routes.busy(std::slice::from_ref(id)).is_empty();
+        while runs()
+            && is_busy()
+            && engine.clock.now().since(began) < engine.settings.patience.drain_ms
+        {
+            engine.fleet.changed(LOOK_OFTEN).await;
+        }
     }
 
     /// Looks at one service; `true` when a new instance is being waited for.

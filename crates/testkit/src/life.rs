@@ -17,6 +17,9 @@ use tokio::sync::watch;
 /// Longest wait for something that must come.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// Longest time to wait for file work that a killed control plane had handed to threads.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+
 /// A running control plane with a runtime of its own, so that killing it drops every task.
 pub struct Life {
     runtime: Runtime,
@@ -63,7 +66,7 @@ impl Life {
 
     /// Ends the control plane as `kill -9` would: every task is dropped where it is.
     pub fn kill(self) {
-        self.runtime.shutdown_background();
+        self.runtime.shutdown_timeout(KILLED_WITHIN);
     }
 
     /// Waits until an operation is held at its stop.

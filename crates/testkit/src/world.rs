@@ -16,9 +16,6 @@ use tokio::runtime::Runtime;
 
 /// Disks, instances and proxy of an installation without its control plane.
 pub struct World {
-    dir: TempDir,
-    /// Keeps the log store's own tasks, which are not part of what is killed.
-    runtime: Runtime,
     /// The instances.
     pub instances: Arc<Simulator>,
     /// The data plane.
@@ -29,6 +26,27 @@ pub struct World {
     pub logs: Arc<Logs>,
     /// The settings every life begins with.
     pub settings: Settings,
+    /// Keeps the log store's own tasks, which are not part of what is killed.
+    runtime: Runtime,
+    /// Last: what still writes into it goes before it.
+    dir: Directory,
+}
+
+/// Times a directory is removed again because a dying control plane wrote into it meanwhile.
+const REMOVALS_MAX: u32 = 100;
+
+/// A temporary directory that goes although the threads of a killed control plane end a moment later.
+struct Directory(TempDir);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        for _ in 0..REMOVALS_MAX {
+            if std::fs::remove_dir_all(self.0.path()).is_ok() || !self.0.path().exists() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
 }
 
 impl World {
@@ -59,14 +77,14 @@ impl World {
                 instance_pids_max: 64,
                 deleted_kept: Duration::from_secs(3600),
             },
-            dir,
             runtime,
+            dir: Directory(dir),
         }
     }
 
     /// Where the database is.
     pub fn store_dir(&self) -> PathBuf {
-        self.dir.path().join("store")
+        self.dir.0.path().join("store")
     }
 
     /// Pushes an image for this platform's machines.
