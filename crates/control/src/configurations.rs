@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::settings::Settings;
 use apron_aws::Arn;
 use apron_domain::Millis;
-use apron_domain::configuration::{AutoScaling, Observability, Revision, Selector};
+use apron_domain::configuration::{AutoScaling, Observability, Revision, Selector, active_names};
 use apron_domain::service::Scaling;
 use apron_store::{Store, StoreError};
 use std::collections::BTreeMap;
@@ -84,6 +84,49 @@ pub fn select(settings: &Settings, kind: &str, arn: &str) -> Option<Selector> {
             Some(selector(name, Some(number(revision)?), Some(id)))
         }
         _ => None,
+    }
+}
+
+/// The active revisions of a listing: of one name or of all, the latest of each name or every one.
+pub fn listed<'a, T>(
+    all: &'a [Revision<T>],
+    name: Option<&str>,
+    latest_only: bool,
+) -> Vec<&'a Revision<T>> {
+    let newest = |name: &str| {
+        let of_name = all.iter().filter(|r| r.name == name && r.is_active());
+        of_name.map(|r| r.number).max()
+    };
+    all.iter()
+        .filter(|r| r.is_active() && name.is_none_or(|name| name == r.name))
+        .filter(|r| !latest_only || newest(&r.name) == Some(r.number))
+        .collect()
+}
+
+/// Whether another revision of the name fits into the quotas, in which the built-in name is free; the error is the text for
+/// the caller.
+pub fn room<T>(
+    all: &[Revision<T>],
+    name: &str,
+    names_max: usize,
+    revisions_max: usize,
+) -> Result<(), String> {
+    let names = active_names(all);
+    let taken = names.iter().filter(|n| **n != BUILT_IN).count();
+    if !names.contains(name) && name != BUILT_IN && taken >= names_max {
+        return Err(format!(
+            "The limit of {names_max} configuration names is reached. Delete a configuration first."
+        ));
+    }
+    let revisions = all
+        .iter()
+        .filter(|r| r.name == name && r.is_active())
+        .count();
+    match revisions >= revisions_max {
+        true => Err(format!(
+            "The limit of {revisions_max} active revisions of {name} is reached. Delete a revision first."
+        )),
+        false => Ok(()),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use super::tags::{Tag, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
-use crate::configurations::{BUILT_IN, OBSERVABILITY, arn_of, revision, select};
+use crate::configurations::{BUILT_IN, OBSERVABILITY, arn_of, listed, revision, room, select};
 use apron_aws::ApiError;
 use apron_domain::configuration::{
-    Observability, Revision, active_names, find, forget_deleted, is_latest, next_number,
+    Observability, Revision, find, forget_deleted, is_latest, next_number,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ impl AppRunner {
         let before = engine.forget_before();
         let change = move |all: &mut All| {
             forget_deleted(all, before);
-            room(all, &name)?;
+            room(all, &name, NAMES_MAX, REVISIONS_MAX).map_err(quota_exceeded)?;
             let number = next_number(all, &name);
             let made = revision(&engine, name, number, tags, content);
             all.push(made.clone());
@@ -142,20 +142,8 @@ impl AppRunner {
             .configurations(OBSERVABILITY)
             .await
             .map_err(store_failed)?;
-        let latest_only = input.latest_only.unwrap_or(true);
-        let wanted = |r: &&Revision<Observability>| {
-            let named = input
-                .observability_configuration_name
-                .as_ref()
-                .is_none_or(|name| *name == r.name);
-            let newest = all
-                .iter()
-                .filter(|o| o.name == r.name && o.is_active())
-                .map(|o| o.number)
-                .max();
-            named && r.is_active() && (!latest_only || newest == Some(r.number))
-        };
-        let listed: Vec<_> = all.iter().filter(wanted).collect();
+        let name = input.observability_configuration_name.as_deref();
+        let listed = listed(&all, name, input.latest_only.unwrap_or(true));
         let key = |r: &&Revision<Observability>| (r.created_at, r.id.clone());
         let (listed, next) =
             page::cut(listed, key, input.next_token.as_deref(), input.max_results)?;
@@ -196,26 +184,5 @@ impl AppRunner {
             .await;
         let (all, index) = changed.map_err(store_failed)??;
         Ok(json!({ "ObservabilityConfiguration": self.observability_output(&all, &all[index]) }))
-    }
-}
-
-/// Whether another revision of the name fits into the quotas.
-fn room(all: &All, name: &str) -> Result<(), ApiError> {
-    let names = active_names(all);
-    let taken = names.iter().filter(|n| **n != BUILT_IN).count();
-    if !names.contains(name) && taken >= NAMES_MAX {
-        return Err(quota_exceeded(format!(
-            "The limit of {NAMES_MAX} observability configuration names is reached."
-        )));
-    }
-    let revisions = all
-        .iter()
-        .filter(|r| r.name == name && r.is_active())
-        .count();
-    match revisions >= REVISIONS_MAX {
-        true => Err(quota_exceeded(format!(
-            "The limit of {REVISIONS_MAX} active revisions of {name} is reached. Delete a revision first."
-        ))),
-        false => Ok(()),
     }
 }

@@ -2,11 +2,11 @@
 
 use super::tags::{Tag, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
-use crate::configurations::{AUTO_SCALING, BUILT_IN, arn_of, revision, select};
+use crate::configurations::{AUTO_SCALING, arn_of, listed, revision, room, select};
 use apron_aws::ApiError;
 use apron_domain::Service;
 use apron_domain::configuration::{
-    AutoScaling, Revision, active_names, find, forget_deleted, is_latest, next_number, set_default,
+    AutoScaling, Revision, find, forget_deleted, is_latest, next_number, set_default,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ impl AppRunner {
         let before = engine.forget_before();
         let change = move |all: &mut Scalings| {
             forget_deleted(all, before);
-            room(all, &name)?;
+            room(all, &name, NAMES_MAX, REVISIONS_MAX).map_err(quota_exceeded)?;
             let number = next_number(all, &name);
             let made = revision(&engine, name, number, tags, content);
             all.push(made.clone());
@@ -159,20 +159,8 @@ impl AppRunner {
     pub(super) async fn scaling_list(&self, input: ListScaling) -> Result<Value, ApiError> {
         let all = self.scalings().await?;
         let services = self.services().await?;
-        let latest_only = input.latest_only.unwrap_or(true);
-        let wanted = |r: &&Revision<AutoScaling>| {
-            let named = input
-                .auto_scaling_configuration_name
-                .as_ref()
-                .is_none_or(|name| *name == r.name);
-            let newest = all
-                .iter()
-                .filter(|o| o.name == r.name && o.is_active())
-                .map(|o| o.number)
-                .max();
-            named && r.is_active() && (!latest_only || newest == Some(r.number))
-        };
-        let listed: Vec<_> = all.iter().filter(wanted).collect();
+        let name = input.auto_scaling_configuration_name.as_deref();
+        let listed = listed(&all, name, input.latest_only.unwrap_or(true));
         let key = |r: &&Revision<AutoScaling>| (r.created_at, r.id.clone());
         let (listed, next) =
             page::cut(listed, key, input.next_token.as_deref(), input.max_results)?;
@@ -292,25 +280,4 @@ fn uses(service: &Service, arn: &str) -> bool {
         .as_ref()
         .map(|d| d.config.scaling.arn.as_str());
     service.config.scaling.arn == arn || running == Some(arn)
-}
-
-/// Whether another revision of the name fits into the quotas.
-fn room(all: &Scalings, name: &str) -> Result<(), ApiError> {
-    let names = active_names(all);
-    let taken = names.iter().filter(|n| **n != BUILT_IN).count();
-    if !names.contains(name) && name != BUILT_IN && taken >= NAMES_MAX {
-        return Err(quota_exceeded(format!(
-            "The limit of {NAMES_MAX} auto scaling configuration names is reached."
-        )));
-    }
-    let revisions = all
-        .iter()
-        .filter(|r| r.name == name && r.is_active())
-        .count();
-    match revisions >= REVISIONS_MAX {
-        true => Err(quota_exceeded(format!(
-            "The limit of {REVISIONS_MAX} active revisions of {name} is reached. Delete a revision first."
-        ))),
-        false => Ok(()),
-    }
 }
