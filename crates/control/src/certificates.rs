@@ -92,6 +92,7 @@ impl Authority {
             let key = KeyPair::generate()?;
             let certificate = params.signed_by(&key, &self.issuer)?;
             Ok(Certificate {
+                id: first.clone(),
                 names: names.to_vec(),
                 chain_pem: format!("{}{}", certificate.pem(), self.certificate_pem),
                 key_pem: key.serialize_pem(),

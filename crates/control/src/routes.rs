@@ -3,6 +3,7 @@
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::fleet::Fleet;
 use crate::settings::Settings;
+use apron_domain::extension::Extensions;
 use apron_domain::{
     Instance, InstanceId, InstanceRole, OperationKind, Service, ServiceId, ServiceStatus,
 };
@@ -12,9 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
-
-/// The longest request in milliseconds (developer guide: 120 seconds).
-const REQUEST_TIMEOUT_MS: u64 = 120_000;
 
 /// Why the routes are not in force.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +136,7 @@ fn table(
                 address,
             })
         });
+        let extensions = Extensions::of(&service.tags, &BTreeMap::new());
         Some(Route {
             service: service.id.to_string(),
             hosts: vec![settings.service_host(&service.label)],
@@ -148,7 +147,11 @@ fn table(
                 Vec::new()
             },
             max_concurrency: deployed.config.scaling.max_concurrency,
-            request_timeout_ms: REQUEST_TIMEOUT_MS,
+            request_timeout_ms: extensions.request_timeout_ms,
+            idle_timeout_ms: extensions.idle_timeout_ms,
+            sticky: extensions.sticky,
+            access_log: extensions.access_log,
+            ..Route::default()
         })
     });
     RouteTable {

@@ -6,6 +6,7 @@
 
 pub mod configuration;
 pub mod event;
+pub mod extension;
 pub mod failure;
 pub mod ids;
 pub mod instance;

@@ -122,6 +122,7 @@ fn certificate() -> anyhow::Result<Certificate> {
     let names = vec!["localhost".to_owned()];
     let certified = rcgen::generate_simple_self_signed(names.clone())?;
     Ok(Certificate {
+        id: "measured".into(),
         names,
         chain_pem: certified.cert.pem(),
         key_pem: certified.signing_key.serialize_pem(),
@@ -140,6 +141,8 @@ fn table(certificate: Certificate, application: &str) -> anyhow::Result<RouteTab
         state: RouteState::Serving,
         max_concurrency: 1000,
         request_timeout_ms: 120_000,
+        access_log: true,
+        ..Route::default()
     };
     let others = (0..OTHER_SERVICES).map(|index| {
         (

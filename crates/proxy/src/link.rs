@@ -44,6 +44,8 @@ enum LinkError {
     Closed,
     #[error("the control plane does not read")]
     Stalled,
+    #[error("a change is based on route table {0}, which is not the one in force")]
+    Base(u64),
     #[error("the control plane speaks version {0} of the link, this proxy version {VERSION}")]
     Version(u32),
 }
@@ -54,6 +56,7 @@ pub struct Link {
     socket: PathBuf,
     snapshot: PathBuf,
     publisher: Publisher,
+    table: Option<RouteTable>,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
     interrupt: Signal,
@@ -74,6 +77,7 @@ impl Link {
             socket,
             snapshot,
             publisher,
+            table: None,
             events,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -182,23 +186,38 @@ impl Link {
                 ToProxy::Retire { within_ms } => {
                     self.publisher.retire(Duration::from_millis(within_ms))
                 }
-                ToProxy::Routes(table) => {
-                    let generation = table.generation;
-                    self.publisher.apply(&table).await;
-                    self.keep(table).await;
-                    let draining = self.publisher.draining();
-                    send(
-                        writer,
-                        &FromProxy::Applied {
-                            generation,
-                            draining,
-                        },
-                    )
-                    .await?;
+                ToProxy::Routes(table) => self.put_in_force(table, writer).await?,
+                ToProxy::Change(change) => {
+                    let Some(mut table) =
+                        self.table.take().filter(|it| it.generation == change.base)
+                    else {
+                        return Err(LinkError::Base(change.base));
+                    };
+                    table.apply(&change);
+                    self.put_in_force(table, writer).await?;
                 }
+                // Instances keep their processor.
+                ToProxy::Brake { .. } => {}
             }
         }
         Ok(())
+    }
+
+    async fn put_in_force<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        table: RouteTable,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        let generation = table.generation;
+        self.publisher.apply(&table).await;
+        self.keep(table.clone()).await;
+        self.table = Some(table);
+        let draining = self.publisher.draining();
+        let applied = FromProxy::Applied {
+            generation,
+            draining,
+        };
+        send(writer, &applied).await
     }
 
     /// Writes the table to disk. Serving goes on without; the next start would be by an older table.

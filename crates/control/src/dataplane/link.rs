@@ -125,6 +125,8 @@ impl ProxyLink {
             }
             FromProxy::Wanted { service, .. } => News::Wanted { service },
             FromProxy::Unreachable { instance, error } => News::Unreachable { instance, error },
+            // Nobody asks for it yet.
+            FromProxy::AccessLog(_) => return true,
             FromProxy::Statistics(statistics) => News::Statistics(statistics),
         };
         self.news.send(news).await.is_ok()

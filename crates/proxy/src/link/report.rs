@@ -11,6 +11,7 @@ pub fn message(event: Event) -> FromProxy {
     match event {
         Event::Wanted(service) => FromProxy::Wanted {
             service: service.id.clone(),
+            outstanding: service.outstanding.load(Relaxed),
             waiting: service.waiting(),
         },
         Event::Unreachable(instance, error) => FromProxy::Unreachable {
@@ -38,6 +39,7 @@ pub fn statistics<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> Vec<S
                 latency_ms_sum: now.latency_ms.saturating_sub(last.latency_ms),
                 bytes_in: now.bytes_in.saturating_sub(last.bytes_in),
                 bytes_out: now.bytes_out.saturating_sub(last.bytes_out),
+                ..ServiceStatistics::default()
             });
         }
     }

@@ -120,7 +120,7 @@ mod tests {
             state: RouteState::Serving,
             upstreams: instances.iter().map(upstream).collect(),
             max_concurrency: 10,
-            request_timeout_ms: 0,
+            ..apron_link::proxy::Route::default()
         };
         RouteTable {
             generation,

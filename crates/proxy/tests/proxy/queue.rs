@@ -40,6 +40,7 @@ fn a_request_waits_until_there_is_an_instance() {
             FromProxy::Wanted {
                 service,
                 waiting: 1..,
+                ..
             } => (service == "service").then_some(()),
             _ => None,
         });

@@ -74,6 +74,7 @@ impl Authority {
         let parameters = rcgen::CertificateParams::new(names.clone()).unwrap();
         let chain_pem = parameters.signed_by(&key, &self.issuer).unwrap().pem();
         Certificate {
+            id: names.join(","),
             names,
             chain_pem,
             key_pem: key.serialize_pem(),
@@ -255,7 +256,7 @@ pub fn route(instances: &[(&str, SocketAddr)]) -> Route {
         state: RouteState::Serving,
         upstreams: instances.iter().map(upstream).collect(),
         max_concurrency: 100,
-        request_timeout_ms: 0,
+        ..Route::default()
     }
 }
 
