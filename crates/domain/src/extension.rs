@@ -92,24 +92,24 @@ const EXTENSIONS: [Extension; 8] = [
     Extension {
         key: "apron:request-timeout",
         form: TIME_OR_NONE,
-        set: |to, value| Some(to.request_timeout_ms = time_or_none(value)?),
+        set: |to, value| put(&mut to.request_timeout_ms, time_or_none(value)),
     },
     Extension {
         key: "apron:idle-timeout",
         form: TIME_OR_NONE,
-        set: |to, value| Some(to.idle_timeout_ms = time_or_none(value)?),
+        set: |to, value| put(&mut to.idle_timeout_ms, time_or_none(value)),
     },
     Extension {
         key: "apron:drain-timeout",
         form: "a time such as 30s, 15m or 24h of at most 24h",
-        set: |to, value| Some(to.drain_timeout_ms = Some(time(value)?)),
+        set: |to, value| put(&mut to.drain_timeout_ms, time(value).map(Some)),
     },
     Extension {
         key: "apron:scale-to-zero-after",
         form: TIME_OR_NONE,
         set: |to, value| {
-            to.scale_to_zero_after_ms = Some(time_or_none(value)?).filter(|ms| *ms > 0);
-            Some(())
+            let after = time_or_none(value).map(|ms| Some(ms).filter(|ms| *ms > 0));
+            put(&mut to.scale_to_zero_after_ms, after)
         },
     },
     Extension {
@@ -127,19 +127,24 @@ const EXTENSIONS: [Extension; 8] = [
     Extension {
         key: "apron:sticky",
         form: "cookie or none",
-        set: |to, value| Some(to.sticky = one_of(value, "cookie", "none")?),
+        set: |to, value| put(&mut to.sticky, one_of(value, "cookie", "none")),
     },
     Extension {
         key: "apron:cpu",
         form: "always or throttled",
-        set: |to, value| Some(to.cpu_always = one_of(value, "always", "throttled")?),
+        set: |to, value| put(&mut to.cpu_always, one_of(value, "always", "throttled")),
     },
     Extension {
         key: "apron:access-log",
         form: "on or off",
-        set: |to, value| Some(to.access_log = one_of(value, "on", "off")?),
+        set: |to, value| put(&mut to.access_log, one_of(value, "on", "off")),
     },
 ];
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
+    Some(())
+}
 
 fn known() -> String {
     EXTENSIONS.map(|extension| extension.key).join(", ")
