@@ -11,6 +11,7 @@ pub mod failure;
 pub mod ids;
 pub mod instance;
 pub mod operation;
+pub mod scaling;
 pub mod service;
 pub mod steady;
 pub mod time;
