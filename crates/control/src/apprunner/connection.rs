@@ -1,6 +1,6 @@
 //! Connections to providers of source code. They wait for their handshake until builds from source exist.
 
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
 use crate::configurations::{CONNECTION, arn_of, revision, select};
 use apron_aws::ApiError;
@@ -58,7 +58,7 @@ impl AppRunner {
     ) -> Result<Value, ApiError> {
         let (name, tags) = (
             input.connection_name,
-            checked(input.tags, Default::default())?,
+            checked(Tagged::Connection, input.tags, Default::default())?,
         );
         let content = Connection {
             provider: input.provider_type,

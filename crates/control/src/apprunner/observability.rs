@@ -1,7 +1,7 @@
 //! Observability configurations. They are stored and validated; a service that switches tracing on is refused until its
 //! engine exists.
 
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
 use crate::configurations::{BUILT_IN, OBSERVABILITY, arn_of, listed, revision, room, select};
 use apron_aws::ApiError;
@@ -98,7 +98,7 @@ impl AppRunner {
         let content = Observability {
             vendor: input.trace_configuration.map(|t| t.vendor),
         };
-        let tags = checked(input.tags, Default::default())?;
+        let tags = checked(Tagged::Observability, input.tags, Default::default())?;
         let engine = self.engine.clone();
         let before = engine.forget_before();
         let change = move |all: &mut All| {

@@ -1,6 +1,6 @@
 //! Auto scaling configurations: revisions, the account's default, and who uses them.
 
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
 use crate::configurations::{AUTO_SCALING, arn_of, listed, revision, room, select};
 use apron_aws::ApiError;
@@ -128,7 +128,7 @@ impl AppRunner {
         }
         let (name, tags) = (
             input.auto_scaling_configuration_name,
-            checked(input.tags, Default::default())?,
+            checked(Tagged::AutoScaling, input.tags, Default::default())?,
         );
         let engine = self.engine.clone();
         let before = engine.forget_before();

@@ -2,7 +2,7 @@
 
 use super::config::Configuration;
 use super::output::ServiceAnswer;
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, quota_exceeded, store_failed};
 use crate::clock::random;
 use apron_aws::ApiError;
@@ -31,7 +31,7 @@ impl AppRunner {
         let config = input
             .configuration
             .create(settings, &self.scalings().await?)?;
-        let tags = checked(input.tags, Default::default())?;
+        let tags = checked(Tagged::Service, input.tags, Default::default())?;
         let count = self
             .engine
             .store

@@ -1,11 +1,12 @@
-//! Tags of every kind of resource.
+//! Tags of every kind of resource. Those with the prefix `apron:` set features of the platform and are held against
+//! [`extension`].
 
 use super::{AppRunner, invalid, not_found, store_failed};
 use crate::configurations::{AUTO_SCALING, CONNECTION, OBSERVABILITY, VPC_CONNECTOR, select};
 use apron_aws::ApiError;
-use apron_domain::Service;
 use apron_domain::configuration::{Revision, find};
 use apron_domain::service::TAGS_MAX;
+use apron_domain::{Service, extension};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -48,8 +49,65 @@ pub struct TagList {
 #[derive(Debug, Serialize)]
 pub struct Nothing {}
 
-/// The tags with these added, if there are not too many then and none names a platform feature that does not exist.
+/// What a tag is put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tagged {
+    Service,
+    AutoScaling,
+    Observability,
+    Connection,
+    VpcConnector,
+    VpcIngress,
+}
+
+impl Tagged {
+    /// A configuration of this kind.
+    fn of_kind(kind: &str) -> Tagged {
+        match kind {
+            AUTO_SCALING => Tagged::AutoScaling,
+            OBSERVABILITY => Tagged::Observability,
+            CONNECTION => Tagged::Connection,
+            _ => Tagged::VpcConnector,
+        }
+    }
+
+    /// As messages call it.
+    fn name(self) -> &'static str {
+        match self {
+            Tagged::Service => "a service",
+            Tagged::AutoScaling => "an auto scaling configuration",
+            Tagged::Observability => "an observability configuration",
+            Tagged::Connection => "a connection",
+            Tagged::VpcConnector => "a VPC connector",
+            Tagged::VpcIngress => "a VPC ingress connection",
+        }
+    }
+
+    /// Checks a tag that may set an extension, which services and their auto scaling configurations have.
+    fn check(self, tag: &Tag) -> Result<(), ApiError> {
+        match self {
+            Tagged::Service | Tagged::AutoScaling => {
+                extension::check(&tag.key, &tag.value).map_err(|error| invalid(format!("{error}.")))
+            }
+            _ if sets_extension(&tag.key) => Err(invalid(format!(
+                "Tag {} is not valid: tags with the prefix {} belong on a service or an auto scaling configuration, \
+                 not on {}.",
+                tag.key,
+                extension::PREFIX,
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sets_extension(key: &str) -> bool {
+    key.starts_with(extension::PREFIX)
+}
+
+/// The tags with these added, if there are not too many then and those of the platform's features are understood.
 pub(super) fn checked(
+    tagged: Tagged,
     new: Vec<Tag>,
     mut tags: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, ApiError> {
@@ -61,12 +119,7 @@ pub(super) fn checked(
                 position + 1
             )));
         }
-        if tag.key.starts_with("apron:") {
-            return Err(invalid(format!(
-                "Tag {} is not valid: no tag with the prefix apron: is known to this installation.",
-                tag.key
-            )));
-        }
+        tagged.check(&tag)?;
         tags.insert(tag.key, tag.value);
     }
     match tags.len() > TAGS_MAX {
@@ -82,6 +135,15 @@ enum Owner {
     Service(Box<Service>),
     /// A configuration of this kind with this id.
     Configuration(&'static str, String),
+}
+
+impl Owner {
+    fn tagged(&self) -> Tagged {
+        match self {
+            Owner::Service(_) => Tagged::Service,
+            Owner::Configuration(kind, _) => Tagged::of_kind(kind),
+        }
+    }
 }
 
 impl AppRunner {
@@ -180,19 +242,37 @@ impl AppRunner {
 
     pub(super) async fn tag_add(&self, input: AddTags) -> Result<Nothing, ApiError> {
         let owner = self.owner(&input.resource_arn).await?;
-        self.change_tags(owner, move |tags| {
-            *tags = checked(input.tags, tags.clone())?;
+        let tagged = owner.tagged();
+        let extends = input.tags.iter().any(|tag| sets_extension(&tag.key));
+        let changed = self.change_tags(owner, move |tags| {
+            *tags = checked(tagged, input.tags, tags.clone())?;
             Ok(())
-        })
-        .await
+        });
+        let answer = changed.await?;
+        self.put_in_force(extends).await;
+        Ok(answer)
     }
 
     pub(super) async fn tag_remove(&self, input: RemoveTags) -> Result<Nothing, ApiError> {
         let owner = self.owner(&input.resource_arn).await?;
-        self.change_tags(owner, move |tags| {
+        let extends = input.tag_keys.iter().any(|key| sets_extension(key));
+        let changed = self.change_tags(owner, move |tags| {
             tags.retain(|key, _| !input.tag_keys.contains(key));
             Ok(())
-        })
-        .await
+        });
+        let answer = changed.await?;
+        self.put_in_force(extends).await;
+        Ok(answer)
+    }
+
+    /// Brings changed extensions into the routes before the call is answered. The tags are stored by then: routes that
+    /// cannot be published now are by the data plane's own return, or by the next change.
+    async fn put_in_force(&self, extends: bool) {
+        if !extends {
+            return;
+        }
+        if let Err(error) = self.engine.routes.refresh().await {
+            tracing::warn!(%error, "routes do not have the changed tags yet");
+        }
     }
 }

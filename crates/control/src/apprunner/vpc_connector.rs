@@ -1,6 +1,6 @@
 //! VPC connectors. They are stored and validated; a service that uses one is refused until private networking exists.
 
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
 use crate::configurations::{VPC_CONNECTOR, arn_of, revision, select};
 use apron_aws::ApiError;
@@ -69,7 +69,7 @@ impl AppRunner {
     pub(super) async fn connector_create(&self, input: CreateConnector) -> Result<Value, ApiError> {
         let (name, tags) = (
             input.vpc_connector_name,
-            checked(input.tags, Default::default())?,
+            checked(Tagged::VpcConnector, input.tags, Default::default())?,
         );
         let content = VpcConnector {
             subnets: input.subnets,

@@ -1,7 +1,7 @@
 //! VPC ingress connections. One needs a private service, and private services do not exist yet: none can be made, and
 //! none is found.
 
-use super::tags::{Tag, checked};
+use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, invalid_state, not_found, page};
 use apron_aws::ApiError;
 use apron_domain::ServiceStatus;
@@ -30,7 +30,7 @@ pub struct ListIngress {
 
 impl AppRunner {
     pub(super) async fn ingress_create(&self, input: CreateIngress) -> Result<Value, ApiError> {
-        checked(input.tags, Default::default())?;
+        checked(Tagged::VpcIngress, input.tags, Default::default())?;
         let found = self.service_to_change(&input.service_arn).await;
         // This operation has no ResourceNotFoundException in the model.
         let service = found.map_err(|error| invalid(error.message))?;

@@ -376,3 +376,127 @@ fn what_needs_an_engine_that_does_not_exist_is_refused() {
     assert!(refused.0 == "InvalidRequestException" && refused.1.contains("private service"));
     life.kill();
 }
+
+/// Calls that tag something new or something that is there: with this tag each must be answered alike.
+fn tagging(life: &Life, resource: &str, tag: &Value) -> Result<Value, (String, String)> {
+    life.call(
+        "TagResource",
+        json!({ "ResourceArn": resource, "Tags": [tag] }),
+    )
+}
+
+fn tags_of(life: &Life, resource: &str) -> Value {
+    let answer = life.call("ListTagsForResource", json!({ "ResourceArn": resource }));
+    answer.unwrap()["Tags"].clone()
+}
+
+#[test]
+fn services_and_scaling_configurations_take_extension_tags_and_refuse_bad_ones() {
+    let world = World::new();
+    world.push("app", "v1", "one");
+    let life = Life::begin(&world);
+    let create_service = |name: &str, tag: &Value| {
+        let input = json!({
+            "ServiceName": name,
+            "SourceConfiguration": { "ImageRepository": {
+                "ImageIdentifier": "localhost:7400/app:v1", "ImageRepositoryType": "ECR" } },
+            "Tags": [tag],
+        });
+        life.call("CreateService", input)
+    };
+    let create_scaling = |name: &str, tag: &Value| {
+        scaling(
+            &life,
+            json!({ "AutoScalingConfigurationName": name, "Tags": [tag] }),
+        )
+    };
+    let good = json!({ "Key": "apron:request-timeout", "Value": "30s" });
+    let service = create_service("good", &good).unwrap()["Service"]["ServiceArn"].clone();
+    let service = service.as_str().unwrap().to_owned();
+    let scaling = arn(&create_scaling("good", &good).unwrap());
+    assert_eq!(tags_of(&life, &service), json!([good]));
+    assert_eq!(tags_of(&life, &scaling), json!([good]));
+    for (key, value, form) in [
+        ("apron:request-timeout", "30", "a time such as 30s"),
+        ("apron:sticky", "yes", "cookie or none"),
+        ("apron:colour", "blue", "apron:access-log"),
+        ("apron:", "", "apron:access-log"),
+    ] {
+        let bad = json!({ "Key": key, "Value": value });
+        for refused in [
+            create_service("bad0", &bad),
+            create_scaling("bad0", &bad),
+            tagging(&life, &service, &bad),
+            tagging(&life, &scaling, &bad),
+        ] {
+            let (code, message) = refused.unwrap_err();
+            assert_eq!(code, "InvalidRequestException", "{key}");
+            assert!(message.contains(key) && message.contains(form), "{message}");
+        }
+    }
+    assert_eq!(tags_of(&life, &service), json!([good]));
+    assert_eq!(tags_of(&life, &scaling), json!([good]));
+    let listed = life.call("ListServices", json!({})).unwrap();
+    assert_eq!(listed["ServiceSummaryList"].as_array().unwrap().len(), 1);
+    life.kill();
+}
+
+#[test]
+fn other_resources_refuse_every_extension_tag() {
+    let world = World::new();
+    let life = Life::begin(&world);
+    let tag = json!({ "Key": "apron:sticky", "Value": "cookie" });
+    let makers = [
+        (
+            "CreateConnection",
+            json!({ "ConnectionName": "code", "ProviderType": "GITHUB" }),
+            "/Connection/ConnectionArn",
+            "a connection",
+        ),
+        (
+            "CreateVpcConnector",
+            json!({ "VpcConnectorName": "inner", "Subnets": ["subnet-1"] }),
+            "/VpcConnector/VpcConnectorArn",
+            "a VPC connector",
+        ),
+        (
+            "CreateObservabilityConfiguration",
+            json!({ "ObservabilityConfigurationName": "seen" }),
+            "/ObservabilityConfiguration/ObservabilityConfigurationArn",
+            "an observability configuration",
+        ),
+    ];
+    for (operation, mut input, arn, what) in makers {
+        let made = life.call(operation, input.clone()).unwrap();
+        let arn = made.pointer(arn).unwrap().as_str().unwrap();
+        input["Tags"] = json!([tag]);
+        for refused in [life.call(operation, input), tagging(&life, arn, &tag)] {
+            let (code, message) = refused.unwrap_err();
+            assert_eq!(code, "InvalidRequestException");
+            assert!(
+                message.contains("apron:sticky") && message.contains(what),
+                "{message}"
+            );
+        }
+        assert_eq!(tags_of(&life, arn), json!([]));
+    }
+    life.kill();
+}
+
+#[test]
+fn extension_tags_are_in_the_routes_when_the_call_is_answered() {
+    let world = World::new();
+    world.push("app", "v1", "one");
+    let life = Life::begin(&world);
+    let service = life.create("demo", "localhost:7400/app:v1");
+    assert_eq!(life.settle(&service), "RUNNING");
+    let timeout = || world.proxy.table().routes[0].request_timeout_ms;
+    assert_eq!(timeout(), 120_000);
+    let tag = json!({ "Key": "apron:request-timeout", "Value": "30s" });
+    tagging(&life, &service, &tag).unwrap();
+    assert_eq!(timeout(), 30_000);
+    let keys = json!({ "ResourceArn": service, "TagKeys": ["apron:request-timeout"] });
+    life.call("UntagResource", keys).unwrap();
+    assert_eq!(timeout(), 120_000);
+    life.kill();
+}
