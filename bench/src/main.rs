@@ -1,6 +1,7 @@
 //! Apron next to its peers, on this machine, in one run: `cargo xtask bench`. Absolute times depend on the machine;
 //! the ratios are the result.
 
+mod data_plane;
 mod examples;
 mod memory;
 mod table;
@@ -18,23 +19,37 @@ struct Arguments {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack or memory. The results are then printed and not written.
+    /// Only this measurement: update, start, unpack, memory or instructions. The results are then printed and not
+    /// written.
     #[arg(long)]
     only: Option<String>,
+    /// Only count the data plane's instructions, and fail if a request takes more than `bench/instructions.json` keeps.
+    #[arg(long)]
+    ratchet: bool,
+    /// With `--ratchet`: keep what is counted now in `bench/instructions.json`.
+    #[arg(long, requires = "ratchet")]
+    keep: bool,
+    /// With `--ratchet`: leave the profiles, for `callgrind_annotate`, in this directory.
+    #[arg(long, requires = "ratchet")]
+    profiles: Option<std::path::PathBuf>,
 }
 
 /// One measurement.
 type Measurement = (&'static str, fn(u32) -> Result<Table>);
 
-const MEASUREMENTS: [Measurement; 4] = [
+const MEASUREMENTS: [Measurement; 5] = [
     ("update", update::measure),
     ("start", examples::start),
     ("unpack", examples::unpack),
     ("memory", memory::measure),
+    ("instructions", data_plane::instructions::measure),
 ];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.ratchet {
+        return data_plane::instructions::ratchet(arguments.keep, arguments.profiles.as_deref());
+    }
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let mut text = String::from(
         "# Measurements\n\nMade by `cargo xtask bench`, everything in one run on one machine.\n",

@@ -3,6 +3,7 @@
 use crate::process::{self, say};
 use crate::{assets, machine, packages, up, workspace};
 use anyhow::Result;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What to measure.
@@ -11,13 +12,25 @@ pub struct Options {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack or memory.
+    /// Only this measurement: update, start, unpack, memory or instructions.
     #[arg(long)]
     only: Option<String>,
+    /// Only count the data plane's instructions and compare them with `bench/instructions.json`; needs no root.
+    #[arg(long)]
+    ratchet: bool,
+    /// With `--ratchet`: keep what is counted now.
+    #[arg(long, requires = "ratchet")]
+    keep: bool,
+    /// With `--ratchet`: leave the profiles, for `callgrind_annotate`, in this directory.
+    #[arg(long, requires = "ratchet")]
+    profiles: Option<PathBuf>,
 }
 
 /// Builds for release, makes what the measurements need and runs them.
 pub fn run(options: &Options) -> Result<()> {
+    if options.ratchet {
+        return ratchet(options);
+    }
     machine::root_user()?;
     packages::install_missing(&[
         packages::BUILD,
@@ -42,6 +55,8 @@ pub fn run(options: &Options) -> Result<()> {
                 "apron-node",
                 "-p",
                 "apron-oci",
+                "-p",
+                "apron-proxy",
                 "--bins",
                 "--examples",
             ]),
@@ -56,4 +71,39 @@ pub fn run(options: &Options) -> Result<()> {
         command.arg("--only").arg(only);
     }
     process::show(&mut command)
+}
+
+/// Builds the proxy for release and counts its instructions.
+pub fn count(arguments: &[&str]) -> Result<()> {
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(workspace::root()).args([
+        "build",
+        "--release",
+        "--quiet",
+        "--locked",
+        "-p",
+        "apron-proxy",
+        "--example",
+        "count",
+    ]);
+    process::show(&mut build)?;
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(workspace::root())
+        .args(["run", "--quiet", "--locked", "-p", "apron-bench"])
+        .args(["--", "--ratchet"])
+        .args(arguments);
+    process::show(&mut command)
+}
+
+fn ratchet(options: &Options) -> Result<()> {
+    let mut arguments = Vec::new();
+    if options.keep {
+        arguments.push("--keep");
+    }
+    let directory = options.profiles.as_ref().and_then(|it| it.to_str());
+    if let Some(directory) = directory {
+        arguments.extend(["--profiles", directory]);
+    }
+    count(&arguments)
 }

@@ -80,6 +80,11 @@ pub const TESTS: &[Package] = &[
     package("npm", "npm", "real client: AWS SDK for JavaScript"),
     package("nodejs", "node", "real client: AWS SDK for JavaScript"),
     package("iproute2", "ip", "looking for left-over interfaces"),
+    package(
+        "valgrind",
+        "valgrind",
+        "counting the data plane's instructions",
+    ),
 ];
 
 /// What the benchmarks compare with.

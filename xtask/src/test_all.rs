@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and every test, from a clean checkout.
 
 use crate::process::{self, say};
-use crate::{assets, machine, packages, tidy, workspace};
+use crate::{assets, bench, machine, packages, tidy, workspace};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -81,6 +81,8 @@ pub fn run(options: &Options) -> Result<()> {
     tally.check("build", built);
     if builds {
         tally.tests("unit tests", tests(Suite::Unit));
+        say("counting the data plane's instructions");
+        tally.check("instructions per request", bench::count(&[]));
         if !options.no_e2e {
             let prepared = assets::prepare_all();
             let ready = prepared.is_ok();

@@ -56,7 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("apron-e2e", &[]),
-    ("apron-bench", &["apron-e2e"]),
+    ("apron-bench", &["apron-e2e", "apron-link"]),
     ("xtask", &[]),
 ];
 
