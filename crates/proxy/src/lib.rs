@@ -2,12 +2,13 @@
 //!
 //! One thread per core, each with its own single-threaded runtime, listeners, client connections and pools of upstream
 //! connections. What must be one for the whole process is shared: the number of requests an instance has, the requests
-//! that wait for one, counters. The route table comes from the control plane as a whole and is kept on disk; nothing
-//! else is asked of the control plane, so traffic goes on while it is away.
+//! that wait for one, counters. The route table comes from the control plane, first as a whole, then in changes, and is kept
+//! on disk; nothing else is asked of the control plane, so traffic goes on while it is away.
 
 pub mod h1;
 
 mod buffer;
+mod certificates;
 mod client;
 mod client2;
 mod deadline;

@@ -5,12 +5,12 @@ pub mod publish;
 pub mod report;
 
 use crate::shared::Event;
-use crate::snapshot;
+use crate::snapshot::Keeper;
 use apron_link::frame::{Decoder, FrameError, encode};
 use apron_link::proxy::{FromProxy, RouteTable, ToProxy, VERSION};
 use publish::Publisher;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -54,9 +54,8 @@ enum LinkError {
 #[derive(Debug)]
 pub struct Link {
     socket: PathBuf,
-    snapshot: PathBuf,
+    keeper: Keeper,
     publisher: Publisher,
-    table: Option<RouteTable>,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
     interrupt: Signal,
@@ -67,7 +66,7 @@ impl Link {
     /// A link that is not connected yet.
     pub fn new(
         socket: PathBuf,
-        snapshot: PathBuf,
+        keeper: Keeper,
         publisher: Publisher,
         events: mpsc::Receiver<Event>,
     ) -> std::io::Result<Link> {
@@ -75,9 +74,8 @@ impl Link {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Link {
             socket,
-            snapshot,
+            keeper,
             publisher,
-            table: None,
             events,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -85,18 +83,17 @@ impl Link {
         })
     }
 
-    /// Where the last table is kept.
-    pub fn snapshot_path(&self) -> &Path {
-        &self.snapshot
-    }
-
-    /// Puts the table from disk in force.
-    pub async fn start_from(&mut self, table: &RouteTable) {
-        self.publisher.apply(table).await;
-        tracing::info!(
-            generation = table.generation,
-            "serving by the route table on disk"
-        );
+    /// Puts the table from disk in force, if there is one.
+    pub async fn start_from(&mut self, table: Option<RouteTable>) {
+        if let Some(table) = table {
+            self.publisher.replace(&table);
+            self.publisher.in_force().await;
+            tracing::info!(
+                path = %self.keeper.path().display(),
+                generation = table.generation,
+                "serving by the route table on disk"
+            );
+        }
     }
 
     /// Connects, and connects again, for ever.
@@ -172,11 +169,13 @@ impl Link {
         }
     }
 
+    /// Takes in what has arrived. Changes that arrived together are put in force together.
     async fn receive<W: AsyncWriteExt + Unpin>(
         &mut self,
         decoder: &mut Decoder,
         writer: &mut W,
     ) -> Result<(), LinkError> {
+        let mut ordered = Vec::new();
         while let Some(message) = decoder.next::<ToProxy>()? {
             match message {
                 ToProxy::Welcome { version: VERSION } => {
@@ -186,47 +185,46 @@ impl Link {
                 ToProxy::Retire { within_ms } => {
                     self.publisher.retire(Duration::from_millis(within_ms))
                 }
-                ToProxy::Routes(table) => self.put_in_force(table, writer).await?,
+                ToProxy::Routes(table) => {
+                    ordered.push(table.generation);
+                    self.publisher.replace(&table);
+                    self.keeper.replace(table).await;
+                }
                 ToProxy::Change(change) => {
-                    let Some(mut table) =
-                        self.table.take().filter(|it| it.generation == change.base)
-                    else {
+                    if change.base != self.publisher.generation() {
                         return Err(LinkError::Base(change.base));
-                    };
-                    table.apply(&change);
-                    self.put_in_force(table, writer).await?;
+                    }
+                    ordered.push(change.generation);
+                    self.publisher.change(&change);
+                    self.keeper.append(&change);
                 }
                 // Instances keep their processor.
                 ToProxy::Brake { .. } => {}
             }
         }
-        Ok(())
+        self.acknowledge(ordered, writer).await
     }
 
-    async fn put_in_force<W: AsyncWriteExt + Unpin>(
+    /// Says that the tables with these numbers are in force, when they are.
+    async fn acknowledge<W: AsyncWriteExt + Unpin>(
         &mut self,
-        table: RouteTable,
+        ordered: Vec<u64>,
         writer: &mut W,
     ) -> Result<(), LinkError> {
-        let generation = table.generation;
-        self.publisher.apply(&table).await;
-        self.keep(table.clone()).await;
-        self.table = Some(table);
-        let draining = self.publisher.draining();
-        let applied = FromProxy::Applied {
-            generation,
-            draining,
-        };
-        send(writer, &applied).await
-    }
-
-    /// Writes the table to disk. Serving goes on without; the next start would be by an older table.
-    async fn keep(&self, table: RouteTable) {
-        let path = self.snapshot.clone();
-        let kept = tokio::task::spawn_blocking(move || snapshot::write(&path, &table)).await;
-        if let Err(error) = kept.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
-            tracing::error!(path = %self.snapshot.display(), %error, "the route table cannot be kept on disk");
+        if ordered.is_empty() {
+            return Ok(());
         }
+        self.publisher.in_force().await;
+        let draining = self.publisher.draining();
+        for generation in ordered {
+            let applied = FromProxy::Applied {
+                generation,
+                draining: draining.clone(),
+            };
+            send(writer, &applied).await?;
+        }
+        self.keeper.compact_if_long().await;
+        Ok(())
     }
 
     async fn tell_drained<W: AsyncWriteExt + Unpin>(

@@ -1,28 +1,31 @@
 //! The route table in the form workers use, and the choice of an instance.
 
+pub mod claims;
+pub mod map;
 pub mod pick;
 pub mod registry;
 
 use crate::instance::Instance;
 use crate::service::Service;
-use apron_link::proxy::RouteState;
-use std::collections::HashMap;
+use apron_link::proxy::{RouteState, UpstreamProtocol};
+use map::Map;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A whole route table. Immutable; a later one replaces it.
-#[derive(Debug, Default)]
+/// A whole route table. Workers see it immutable; a later one replaces it and shares with it what is the same.
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     /// The control plane's number for it.
     pub generation: u64,
     /// Routes by host name in lower case.
-    hosts: HashMap<Box<str>, Arc<Route>>,
+    hosts: Map<Arc<Route>>,
     /// Routes by the id of their service.
-    services: HashMap<Box<str>, Arc<Route>>,
+    services: Map<Arc<Route>>,
 }
 
 /// Where requests of one service go.
 #[derive(Debug)]
+#[allow(dead_code, reason = "fields are put to use one after the other")]
 pub struct Route {
     /// The service.
     pub service: Arc<Service>,
@@ -32,8 +35,20 @@ pub struct Route {
     pub instances: Vec<Arc<Instance>>,
     /// Requests one instance is given at the same time.
     pub max_concurrency: u32,
+    /// More instances can be started.
+    pub can_grow: bool,
+    /// Why there is no instance, for people.
+    pub trouble: Option<Arc<str>>,
+    /// How instances are spoken to.
+    pub protocol: UpstreamProtocol,
     /// Longest time of a request.
     pub timeout: Option<Duration>,
+    /// Longest time without a byte in either direction.
+    pub idle_timeout: Option<Duration>,
+    /// Requests of one client go to one instance.
+    pub sticky: bool,
+    /// Requests are written to the access log.
+    pub access_log: bool,
 }
 
 impl Table {

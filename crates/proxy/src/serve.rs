@@ -3,7 +3,7 @@
 use crate::link::Link;
 use crate::link::publish::Publisher;
 use crate::shared::{EVENTS_MAX, Orders, Shared};
-use crate::snapshot;
+use crate::snapshot::Keeper;
 use crate::tls::Tls;
 use crate::worker::run::{Listener, Purpose, run};
 use anyhow::Context as _;
@@ -62,10 +62,9 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
     let ended = start_workers(&shared, workers, share_out(&options, workers))?;
     let publisher = Publisher::new(Arc::clone(&shared), orders);
     runtime.block_on(async {
-        let mut link = Link::new(options.link, options.snapshot, publisher, events_received)?;
-        if let Some(table) = snapshot::read(link.snapshot_path()) {
-            link.start_from(&table).await;
-        }
+        let (keeper, table) = Keeper::open(options.snapshot);
+        let mut link = Link::new(options.link, keeper, publisher, events_received)?;
+        link.start_from(table).await;
         tokio::select! {
             never = link.run() => match never? {},
             ended = ended => ended.context("a worker panicked")?,

@@ -1,91 +1,184 @@
-//! The last applied route table on disk, so that a proxy serves before, and without, the control plane. The file holds
-//! private keys: only its owner may read it.
+//! The route table on disk, so that a proxy serves before, and without, the control plane. The files hold private keys:
+//! only their owner may read them.
+//!
+//! A table is kept in two parts: a snapshot, and a journal of the changes after it. A change is appended to the journal,
+//! which costs what the change is long; when the journal has outgrown the snapshot, it is put aside, a thread writes the
+//! two into a new snapshot, and the part that was put aside is removed. After a crash at any moment the files make the
+//! table of the last whole change: changes that are in the snapshot already are passed over by their numbers, and what
+//! comes after a piece that cannot be understood does not count.
 
-use apron_link::proxy::RouteTable;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+pub mod files;
 
-/// Reads the table, if there is one. A file that cannot be understood counts as none: the control plane sends another.
-pub fn read(path: &Path) -> Option<RouteTable> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "the route table on disk cannot be read");
-            return None;
+use apron_link::frame::encode;
+use apron_link::proxy::{RouteChange, RouteTable};
+use files::{JOURNAL, JOURNAL_ASIDE, Loaded};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
+
+/// Length from which a journal is worth compacting, in bytes.
+const JOURNAL_BYTES_MIN: u64 = 1 << 20;
+
+/// Most bytes of changes that are kept in memory while the disk does not take them.
+const UNWRITTEN_BYTES_MAX: usize = 4 << 20;
+
+/// Keeps the table on disk.
+#[derive(Debug)]
+pub struct Keeper {
+    path: PathBuf,
+    journal: Option<File>,
+    journal_bytes: u64,
+    snapshot_bytes: u64,
+    /// Changes that the disk has not taken yet; they go to the journal's end.
+    unwritten: Vec<u8>,
+    /// Changes are missing in the journal: nothing more is appended until there is another snapshot.
+    broken: bool,
+    compaction: Option<JoinHandle<io::Result<u64>>>,
+}
+
+impl Keeper {
+    /// Reads what a former process kept at `path`. Files that cannot be understood count as none: the control plane sends
+    /// the table anew.
+    pub fn open(path: PathBuf) -> (Keeper, Option<RouteTable>) {
+        let mut keeper = Keeper {
+            path,
+            journal: None,
+            journal_bytes: 0,
+            snapshot_bytes: 0,
+            unwritten: Vec::new(),
+            broken: true,
+            compaction: None,
+        };
+        let Loaded {
+            table,
+            snapshot_bytes,
+            journal_bytes,
+        } = match files::load(&keeper.path) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return (keeper, None),
+            Err(error) => {
+                tracing::error!(path = %keeper.path.display(), %error, "the route table on disk is not understood");
+                return (keeper, None);
+            }
+        };
+        keeper.snapshot_bytes = snapshot_bytes;
+        match files::open_journal(&keeper.path, journal_bytes) {
+            Ok(journal) => {
+                (keeper.journal, keeper.journal_bytes) = (Some(journal), journal_bytes);
+                keeper.broken = false;
+            }
+            Err(error) => keeper.complain(&error),
         }
-    };
-    match decode(&bytes) {
-        Ok(table) => Some(table),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "the route table on disk is not understood");
-            None
+        (keeper, Some(table))
+    }
+
+    /// Where the snapshot is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a whole table in the place of everything before it. When this is over, the table is on the disk itself.
+    pub async fn replace(&mut self, table: RouteTable) {
+        self.compacted().await;
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let bytes = files::write_snapshot(&path, &table)?;
+            files::remove(&path.with_extension(JOURNAL_ASIDE))?;
+            Ok((bytes, files::open_journal(&path, 0)?))
+        });
+        self.unwritten = Vec::new();
+        match written
+            .await
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        {
+            Ok((bytes, journal)) => {
+                (self.snapshot_bytes, self.journal_bytes) = (bytes, 0);
+                (self.journal, self.broken) = (Some(journal), false);
+            }
+            Err(error) => {
+                self.broken = true;
+                self.complain(&error);
+            }
         }
     }
-}
 
-fn decode(bytes: &[u8]) -> Result<RouteTable, String> {
-    let mut decoder = apron_link::frame::Decoder::default();
-    decoder.push(bytes);
-    decoder
-        .next()
-        .map_err(|error| error.to_string())?
-        .ok_or_else(|| "the file is cut short".to_owned())
-}
+    /// Keeps a change. When this is over, the system has it, and it survives the end of this process; it need not be on
+    /// the disk itself yet. That is enough: a machine that lost its power has no instance left that a table could name,
+    /// and the control plane, whose rows do survive, sends the table it makes of them.
+    pub fn append(&mut self, change: &RouteChange) {
+        if self.broken {
+            return;
+        }
+        let appended = encode(change).map_err(io::Error::other).and_then(|bytes| {
+            self.unwritten.extend_from_slice(&bytes);
+            self.write_unwritten()
+        });
+        if let Err(error) = appended {
+            self.complain(&error);
+            if self.unwritten.len() > UNWRITTEN_BYTES_MAX {
+                tracing::error!(path = %self.path.display(), "changes of the route table are lost on disk: a process that starts now would serve by an older one");
+                (self.unwritten, self.broken) = (Vec::new(), true);
+            }
+        }
+    }
 
-/// Replaces the table: after a crash at any moment the file has the old or the new one.
-pub fn write(path: &Path, table: &RouteTable) -> io::Result<()> {
-    let bytes = apron_link::frame::encode(table).map_err(io::Error::other)?;
-    let temporary = path.with_extension("new");
-    // A file left over from a crash may have been made with other permissions.
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    /// What an earlier attempt left half written is written over.
+    fn write_unwritten(&mut self) -> io::Result<()> {
+        let journal = self.journal.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        journal.write_all_at(&self.unwritten, self.journal_bytes)?;
+        self.journal_bytes += self.unwritten.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Has a thread write a new snapshot if the journal has become long.
+    pub async fn compact_if_long(&mut self) {
+        if self.compaction.as_ref().is_some_and(|it| !it.is_finished()) {
+            return;
+        }
+        self.compacted().await;
+        let left_over = self.path.with_extension(JOURNAL_ASIDE).exists();
+        let long = self.journal_bytes > JOURNAL_BYTES_MIN.max(self.snapshot_bytes);
+        if self.broken || !(long || left_over) {
+            return;
+        }
+        if !left_over && let Err(error) = self.put_journal_aside() {
+            return self.complain(&error);
+        }
+        let path = self.path.clone();
+        self.compaction = Some(tokio::task::spawn_blocking(move || files::compact(&path)));
+    }
+
+    fn put_journal_aside(&mut self) -> io::Result<()> {
+        std::fs::rename(
+            self.path.with_extension(JOURNAL),
+            self.path.with_extension(JOURNAL_ASIDE),
+        )?;
+        // From here on the old file must not be appended to: what stands aside is about to be read.
+        (self.journal, self.journal_bytes) = (None, 0);
+        self.journal = Some(files::open_journal(&self.path, 0)?);
+        Ok(())
+    }
+
+    /// Waits for the end of a compaction.
+    async fn compacted(&mut self) {
+        if let Some(compaction) = self.compaction.take() {
+            match compaction
+                .await
+                .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            {
+                Ok(bytes) => self.snapshot_bytes = bytes,
+                Err(error) => self.complain(&error),
+            }
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::error!(path = %self.path.display(), %error, "the route table cannot be kept on disk");
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn a_table_survives_and_is_private() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("routes.json");
-        assert_eq!(read(&path), None);
-        for generation in [1, 2] {
-            let table = RouteTable {
-                generation,
-                ..RouteTable::default()
-            };
-            write(&path, &table).unwrap();
-            assert_eq!(read(&path), Some(table));
-        }
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_damaged_file_counts_as_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("routes.json");
-        std::fs::write(&path, b"\0\0\0\x05{tru").unwrap();
-        assert_eq!(read(&path), None);
-    }
-}
+mod tests;

@@ -1,10 +1,9 @@
-//! Putting a table in force at every worker.
+//! Putting tables and changes in force at every worker.
 
-use crate::route::Table;
 use crate::route::registry::Registry;
 use crate::service::Service;
 use crate::shared::{Orders, Shared};
-use apron_link::proxy::{Draining, RouteTable};
+use apron_link::proxy::{Draining, RouteChange, RouteTable};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -15,6 +14,8 @@ pub struct Publisher {
     shared: Arc<Shared>,
     registry: Registry,
     orders: watch::Sender<Orders>,
+    /// Services whose requests are to look at the new table when it is in force.
+    touched: Vec<Arc<Service>>,
 }
 
 impl Publisher {
@@ -24,10 +25,11 @@ impl Publisher {
             shared,
             registry: Registry::default(),
             orders,
+            touched: Vec::new(),
         }
     }
 
-    /// The number of the table in force; zero is none.
+    /// The number of the latest table; zero is none.
     pub fn generation(&self) -> u64 {
         self.orders.borrow().table.generation
     }
@@ -37,26 +39,50 @@ impl Publisher {
         self.registry.services()
     }
 
-    /// Puts a table in force. Afterwards no worker picks an instance by an older one, and requests that waited have
-    /// been woken to look at it.
-    pub async fn apply(&mut self, table: &RouteTable) {
-        for error in self.shared.tls.replace(&table.certificates) {
+    /// Orders a whole table.
+    pub fn replace(&mut self, table: &RouteTable) {
+        let tls = &self.shared.tls;
+        let errors = tls
+            .certificates()
+            .replace(tls.provider(), &table.certificates);
+        for error in errors {
             tracing::error!(%error, generation = table.generation, "a certificate of the route table is left out");
         }
-        // Services that leave the table may have requests that wait; they are to be answered.
-        let waiting: Vec<_> = self
-            .services()
-            .filter(|service| service.waiting() > 0)
-            .cloned()
-            .collect();
-        let compiled: Arc<Table> = Arc::new(self.registry.compile(table));
-        let sequence = self.order(|orders| orders.table = compiled);
+        let touched = self.registry.replace(table);
+        self.order_table(touched);
+    }
+
+    /// Orders the table that a change makes of the latest one.
+    pub fn change(&mut self, change: &RouteChange) {
+        let tls = &self.shared.tls;
+        let (certificates, removed) = (&change.certificates, &change.removed_certificates);
+        let errors = tls
+            .certificates()
+            .change(tls.provider(), certificates, removed);
+        for error in errors {
+            tracing::error!(%error, generation = change.generation, "a certificate of the route table is left out");
+        }
+        let touched = self
+            .registry
+            .change(change.generation, &change.routes, &change.removed);
+        self.order_table(touched);
+    }
+
+    fn order_table(&mut self, touched: Vec<Arc<Service>>) {
+        self.touched.extend(touched);
+        let table = Arc::new(self.registry.table());
+        self.order(|orders| orders.table = table);
+    }
+
+    /// Waits until the latest table is in force: no worker picks an instance by an older one, and requests that waited
+    /// have been woken to look at it.
+    pub async fn in_force(&mut self) {
+        let sequence = self.orders.borrow().sequence;
         self.shared.all_follow(sequence).await;
-        for service in waiting
-            .iter()
-            .chain(self.services().filter(|service| service.waiting() > 0))
-        {
-            service.wake_all();
+        for service in self.touched.drain(..) {
+            if service.waiting() > 0 {
+                service.wake_all();
+            }
         }
     }
 
@@ -72,14 +98,11 @@ impl Publisher {
         });
     }
 
-    fn order(&mut self, change: impl FnOnce(&mut Orders)) -> u64 {
-        let mut sequence = 0;
+    fn order(&mut self, change: impl FnOnce(&mut Orders)) {
         self.orders.send_modify(|orders| {
             change(orders);
             orders.sequence += 1;
-            sequence = orders.sequence;
         });
-        sequence
     }
 
     /// The instances that left the table and still have requests.

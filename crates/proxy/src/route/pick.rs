@@ -48,7 +48,7 @@ fn least(route: &Route, now_ms: u64, turn: usize) -> Option<&Arc<Instance>> {
 mod tests {
     use super::*;
     use crate::service::Service;
-    use apron_link::proxy::RouteState;
+    use apron_link::proxy::{RouteState, UpstreamProtocol};
 
     fn route(outstanding: &[u32], max_concurrency: u32) -> Route {
         let instance = |(index, count): (usize, &u32)| {
@@ -61,7 +61,13 @@ mod tests {
             state: RouteState::Serving,
             instances: outstanding.iter().enumerate().map(instance).collect(),
             max_concurrency,
+            can_grow: false,
+            trouble: None,
+            protocol: UpstreamProtocol::Http1,
             timeout: None,
+            idle_timeout: None,
+            sticky: false,
+            access_log: false,
         }
     }
 

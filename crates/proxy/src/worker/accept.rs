@@ -115,7 +115,7 @@ async fn handshake(worker: &Worker, stream: TcpStream) -> std::io::Result<(Tls, 
         .client_hello()
         .server_name()
         .map(str::to_ascii_lowercase);
-    match name.filter(|name| worker.shared.tls.knows(name)) {
+    match name.filter(|name| worker.shared.tls.certificates().knows(name)) {
         Some(name) => {
             let tls = start.into_stream(worker.shared.tls.config.clone()).await?;
             Ok((tls, name.into()))
