@@ -2,9 +2,15 @@
 
 mod application;
 pub mod instructions;
-#[expect(dead_code, reason = "the comparison with peers, which comes next, uses all of it")]
+#[expect(
+    dead_code,
+    reason = "the comparison with peers, which comes next, uses all of it"
+)]
 mod load;
-#[expect(dead_code, reason = "the comparison with peers, which comes next, uses all of it")]
+#[expect(
+    dead_code,
+    reason = "the comparison with peers, which comes next, uses all of it"
+)]
 mod rig;
 
 use anyhow::{Context as _, Result, ensure};

@@ -207,26 +207,31 @@ impl Connection {
     /// Reads the head of a response, skipping interim ones.
     pub fn receive_head(&mut self) -> Result<(u16, Vec<(String, String)>)> {
         loop {
-            let first = self.line()?;
-            let status: u16 = first
-                .split(' ')
-                .nth(1)
-                .and_then(|text| text.parse().ok())
-                .with_context(|| format!("not a status line: {first:?}"))?;
-            let mut headers = Vec::new();
-            loop {
-                let line = self.line()?;
-                if line.is_empty() {
-                    break;
-                }
-                let (name, value) = line
-                    .split_once(':')
-                    .with_context(|| format!("not a header: {line:?}"))?;
-                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            let head = self.receive_switch()?;
+            if head.0 >= 200 {
+                return Ok(head);
             }
-            if status >= 200 {
+        }
+    }
+
+    /// Reads the next head, of an interim response, too; after a 101 the connection is no longer HTTP.
+    pub fn receive_switch(&mut self) -> Result<(u16, Vec<(String, String)>)> {
+        let first = self.line()?;
+        let status: u16 = first
+            .split(' ')
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .with_context(|| format!("not a status line: {first:?}"))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
                 return Ok((status, headers));
             }
+            let (name, value) = line
+                .split_once(':')
+                .with_context(|| format!("not a header: {line:?}"))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
 
@@ -238,7 +243,8 @@ impl Connection {
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    fn receive_exact(&mut self, length: usize) -> Result<Vec<u8>> {
+    /// Reads this many bytes.
+    pub fn receive_exact(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut body = vec![0; length];
         self.stream
             .read_exact(&mut body)

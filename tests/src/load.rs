@@ -1,9 +1,14 @@
-//! Continuous load on a service: quick requests over kept connections, slow answers and slow uploads, all at once.
-//! Every request must be answered in full with 200; whatever else happens is a failure that is written down.
+//! Continuous load on a service: quick requests over kept connections, HTTP/2, WebSockets, slow answers and slow uploads,
+//! all at once. Every request must be answered in full with 200 and every WebSocket message must come back, or the socket be
+//! closed in order; whatever else happens is a failure that is written down.
+
+mod http1;
+mod http2;
+mod websocket;
 
 use crate::Platform;
 use crate::Service;
-use crate::http::{Connection, Target};
+use crate::http::Target;
 use crate::wait::pace;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
@@ -16,18 +21,15 @@ use std::time::{Duration, Instant};
 const FAILURES_KEPT_MAX: usize = 20;
 /// Pause between quick requests of one connection, so that the load does not need the whole machine.
 const QUICK_EVERY: Duration = Duration::from_millis(4);
-/// Bytes of an upload, sent in pieces.
-const UPLOAD_BYTES: usize = 64 << 10;
-/// Pieces of an upload.
-const UPLOAD_PIECES: usize = 16;
-/// Pause between the pieces of an upload.
-const UPLOAD_PACE: Duration = Duration::from_millis(60);
-
 /// What a client of the load does over and over.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// `GET /` over a kept connection.
     Quick,
+    /// Four times `GET /` at once over a kept HTTP/2 connection.
+    Http2,
+    /// A message over a kept WebSocket.
+    WebSocket,
     /// A request that takes the application 1.2 seconds.
     Slow,
     /// A response in 20 chunks over a second.
@@ -41,6 +43,8 @@ pub enum Kind {
 pub struct Tally {
     /// Requests answered in full with 200.
     pub answered: u64,
+    /// The same by what the client does.
+    pub kinds: BTreeMap<String, u64>,
     /// Everything else.
     pub failed: u64,
     /// The first failures with their time since the start.
@@ -66,6 +70,16 @@ impl Load {
             platform,
             service,
             &[Quick, Quick, Quick, Quick, Slow, Slow, Drip, Upload, Upload],
+        )
+    }
+
+    /// Every kind of client there is.
+    pub fn start_every_kind(platform: &Platform, service: &Service) -> Result<Load> {
+        use Kind::{Drip, Http2, Quick, Slow, Upload, WebSocket};
+        Self::start_mix(
+            platform,
+            service,
+            &[Quick, Quick, Http2, WebSocket, Slow, Drip, Upload],
         )
     }
 
@@ -151,71 +165,35 @@ struct Client {
     started: Instant,
 }
 
+/// One client's way of asking, with the connection it keeps. After an error it begins anew.
+trait Visit {
+    /// Asks once; answers the version that answered, where the answer says it.
+    fn once(&mut self) -> Result<Option<String>>;
+}
+
 impl Client {
     fn run(&self) {
-        let mut kept = None;
+        let mut visit = match self.visit() {
+            Ok(visit) => visit,
+            Err(error) => return self.record(Err(error), Duration::ZERO),
+        };
         while !self.stop.load(Ordering::SeqCst) {
             let asked = Instant::now();
-            let outcome = self.once(&mut kept);
-            let took = asked.elapsed();
-            if outcome.is_err() {
-                kept = None;
+            let outcome = visit.once();
+            self.record(outcome, asked.elapsed());
+            if matches!(self.kind, Kind::Quick | Kind::Http2 | Kind::WebSocket) {
+                pace(QUICK_EVERY);
             }
-            self.record(outcome, took);
         }
     }
 
-    fn once(&self, kept: &mut Option<Connection>) -> Result<Option<String>> {
-        let mut connection = match kept.take() {
-            Some(connection) if !connection.is_closing() => connection,
-            _ => self.target.connect()?,
-        };
-        let version = self.ask(&mut connection)?;
-        *kept = Some(connection);
-        if matches!(self.kind, Kind::Quick) {
-            pace(QUICK_EVERY);
-        }
-        Ok(version)
-    }
-
-    fn ask(&self, connection: &mut Connection) -> Result<Option<String>> {
-        let response = match self.kind {
-            Kind::Quick => connection.request("GET", "/", &[], &[])?,
-            Kind::Slow => connection.request("GET", "/slow?ms=1200", &[], &[])?,
-            Kind::Drip => connection.request("GET", "/drip?chunks=20&ms=50", &[], &[])?,
-            Kind::Upload => upload(connection)?,
-        };
-        ensure!(
-            response.status == 200,
-            "answered {}: {}",
-            response.status,
-            response.text()
-        );
-        match self.kind {
-            Kind::Quick => {
-                let body: serde_json::Value =
-                    serde_json::from_slice(&response.body).context("no JSON")?;
-                Ok(body["version"].as_str().map(str::to_owned))
-            }
-            Kind::Drip => {
-                ensure!(
-                    response.body == b"drop\n".repeat(20),
-                    "a part of the response is missing"
-                );
-                Ok(None)
-            }
-            Kind::Upload => {
-                let expected =
-                    format!("{{\"length\":{UPLOAD_BYTES},\"sum\":{}}}", UPLOAD_BYTES * 3);
-                ensure!(
-                    response.text() == expected,
-                    "the upload arrived as {}",
-                    response.text()
-                );
-                Ok(None)
-            }
-            Kind::Slow => Ok(None),
-        }
+    fn visit(&self) -> Result<Box<dyn Visit>> {
+        let target = self.target.clone();
+        Ok(match self.kind {
+            Kind::Http2 => Box::new(http2::Visitor::new(target)?),
+            Kind::WebSocket => Box::new(websocket::Visitor::new(target)),
+            kind => Box::new(http1::Visitor::new(target, kind)),
+        })
     }
 
     fn record(&self, outcome: Result<Option<String>>, took: Duration) {
@@ -225,6 +203,7 @@ impl Client {
         match outcome {
             Ok(version) => {
                 tally.answered += 1;
+                *tally.kinds.entry(format!("{:?}", self.kind)).or_default() += 1;
                 if let Some(version) = version {
                     *tally.versions.entry(version).or_default() += 1;
                     tally.slowest_quick = tally.slowest_quick.max(took);
@@ -243,15 +222,10 @@ impl Client {
     }
 }
 
-fn upload(connection: &mut Connection) -> Result<crate::http::Response> {
-    let length = UPLOAD_BYTES.to_string();
-    connection.send_head("POST", "/upload", &[("content-length", &length)])?;
-    let piece = vec![3; UPLOAD_BYTES / UPLOAD_PIECES];
-    for _ in 0..UPLOAD_PIECES {
-        pace(UPLOAD_PACE);
-        connection.send(&piece)?;
-    }
-    connection.receive()
+/// The version in what the application says of itself.
+fn version(body: &[u8]) -> Result<Option<String>> {
+    let body: serde_json::Value = serde_json::from_slice(body).context("no JSON")?;
+    Ok(body["version"].as_str().map(str::to_owned))
 }
 
 #[cfg(test)]

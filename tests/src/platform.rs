@@ -32,6 +32,8 @@ pub struct Settings {
     pub drain: u32,
     /// Megabytes of a disk of its own for the data directory; none uses the machine's.
     pub disk_mb: Option<u32>,
+    /// Programs of its own, so that a test can replace them.
+    pub own_programs: bool,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             stop_grace: 5,
             drain: 30,
             disk_mb: None,
+            own_programs: false,
         }
     }
 }
@@ -71,12 +74,15 @@ impl Platform {
 
     /// Writes the configuration of a new platform without starting it.
     pub fn prepare(settings: &Settings) -> Result<Platform> {
-        let programs = assets::programs()?;
+        let mut programs = assets::programs()?;
         let slot = Slot::take()?;
         // The name is short: a path of a Unix socket holds 107 bytes.
         let dir = tempfile::Builder::new()
             .prefix(&format!("{}-", slot.name()))
             .tempdir()?;
+        if settings.own_programs {
+            programs = own_programs(&programs, dir.path())?;
+        }
         let data = dir.path().join("data");
         fs::create_dir_all(&data).with_context(|| format!("could not make {}", data.display()))?;
         let disk = settings
@@ -155,6 +161,31 @@ impl Platform {
             .env("APRON_RUN_DIR", self.run_dir());
         command.args(arguments);
         command
+    }
+
+    /// Puts another file, of the same content, in the place of the proxy's program, as an upgrade does. Only for a platform
+    /// with [`Settings::own_programs`].
+    pub fn replace_proxy_program(&self) -> Result<()> {
+        anyhow::ensure!(
+            self.programs.starts_with(self.dir.path()),
+            "the programs are everybody's"
+        );
+        let program = self.programs.join("apron-proxy");
+        let new = self.programs.join("apron-proxy.new");
+        fs::copy(&program, &new).context("could not copy the proxy's program")?;
+        fs::rename(&new, &program).context("could not replace the proxy's program")
+    }
+
+    /// Puts the present program of the proxy into service: the control plane looks for it when it starts.
+    pub fn upgrade_proxy(&mut self) -> Result<()> {
+        let serve = processes::only(self, processes::Role::Serve)?;
+        serve.kill();
+        crate::wait::until_true(
+            "the control plane to end",
+            std::time::Duration::from_secs(10),
+            || Ok(!serve.is_alive()),
+        )?;
+        self.up()
     }
 
     /// `apron up`, and reads what `apron env` says.
@@ -320,7 +351,10 @@ impl Platform {
     fn keep_log(&self) {
         let thread = std::thread::current();
         let test = thread.name().unwrap_or("unnamed").replace("::", ".");
-        let dir = self.programs.with_file_name("e2e-logs");
+        let Ok(programs) = assets::programs() else {
+            return;
+        };
+        let dir = programs.with_file_name("e2e-logs");
         fs::create_dir_all(&dir).ok();
         fs::write(dir.join(format!("{test}.log")), self.own_log()).ok();
     }
@@ -339,6 +373,19 @@ impl Drop for Platform {
         }
         self.disk.take();
     }
+}
+
+/// The programs once more, below `dir`: links where the file system can, as they are large.
+fn own_programs(programs: &Path, dir: &Path) -> Result<PathBuf> {
+    let own = dir.join("programs");
+    fs::create_dir(&own).context("could not make a directory for programs")?;
+    for name in ["apron", "apron-proxy", "apron-shim"] {
+        let (from, to) = (programs.join(name), own.join(name));
+        fs::hard_link(&from, &to)
+            .or_else(|_| fs::copy(&from, &to).map(drop))
+            .with_context(|| format!("could not copy {}", from.display()))?;
+    }
+    Ok(own)
 }
 
 /// Reads lines of the form `export NAME=value`, the value plain or in quotes.

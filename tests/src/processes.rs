@@ -41,6 +41,13 @@ impl Process {
         }
     }
 
+    /// When it was started, in clock ticks since boot (proc(5), field 22 of `stat`); zero when it has ended.
+    pub fn started(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let field = |(_, rest): (&str, &str)| rest.split(' ').nth(19)?.parse().ok();
+        stat.rsplit_once(") ").and_then(field).unwrap_or(0)
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
         state(self.pid).is_some_and(|state| state != 'Z' && state != 'X')

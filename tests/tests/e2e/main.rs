@@ -19,3 +19,4 @@ mod start_failures;
 mod trust;
 mod tutorial;
 mod update;
+mod zero_downtime;
