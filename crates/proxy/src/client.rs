@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod forward;
+mod side;
 pub mod tunnel;
 
 use crate::buffer::{Buffer, poll_read};

@@ -2,7 +2,9 @@
 //! between tasks, and a connection that ends takes its streams with it.
 
 mod exchange;
-mod intake;
+mod grpc;
+pub(crate) mod intake;
+mod side;
 mod stream;
 
 use crate::deadline::Deadline;

@@ -24,5 +24,6 @@ mod service;
 mod shared;
 mod snapshot;
 mod tls;
+mod upstream2;
 mod visit;
 mod worker;

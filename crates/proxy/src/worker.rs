@@ -9,6 +9,7 @@ use crate::pool::Pool;
 use crate::route::{Route, Table};
 use crate::service::Service;
 use crate::shared::{Event, Shared};
+use crate::upstream2::connections::Connections;
 use std::cell::{Cell, RefCell, RefMut};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
@@ -28,6 +29,8 @@ pub struct Worker {
     pub sweep: Rc<Sweep>,
     /// Idle upstream connections.
     pub pool: RefCell<Pool>,
+    /// HTTP/2 connections to instances.
+    pub upstreams2: RefCell<Connections>,
     table: RefCell<Arc<Table>>,
     scratch: RefCell<Box<[u8]>>,
     retiring: Cell<bool>,
@@ -45,6 +48,7 @@ impl Worker {
             sweep: Sweep::new(shared.epoch),
             shared,
             pool: RefCell::default(),
+            upstreams2: RefCell::default(),
             table: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
             retiring: Cell::new(false),

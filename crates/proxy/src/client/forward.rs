@@ -1,14 +1,17 @@
 //! Forwarding a request: a place, a connection, an exchange; again where that is safe.
 
 use super::exchange::{End, Exchange};
+use super::side::Side;
 use super::{Client, ClientIo, Next, READ_AHEAD_BYTES_MAX};
 use crate::deadline::Deadline;
 use crate::reason::Reason;
+use crate::upstream2::{self, exchange::End as End2};
 use crate::visit::admit::{NoPlace, admit};
 use crate::visit::connect::connect;
 use crate::visit::intake::Intake;
 use crate::visit::{Caller, Record};
 use crate::worker::Worker;
+use apron_link::proxy::UpstreamProtocol;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +23,9 @@ impl<C: ClientIo> Client<C> {
         let mut record = Record::new(&service);
         self.deadline.set_total(intake.route.timeout);
         self.deadline.set_phase(None);
+        if intake.route.protocol == UpstreamProtocol::H2c {
+            return Box::pin(self.forward2(&intake, &mut record)).await;
+        }
         let mut fresh_only = false;
         loop {
             let slot = match admit(self, &service).await {
@@ -49,6 +55,20 @@ impl<C: ClientIo> Client<C> {
                     intake.expects_continue = false;
                 }
             }
+        }
+    }
+
+    /// Forwards a request to an instance that speaks HTTP/2.
+    async fn forward2(&mut self, intake: &Intake, record: &mut Record) -> Next {
+        let mut side = Side::new(self, intake);
+        let end = upstream2::forward::forward(&mut side, intake, record).await;
+        let persistent = side.persistent();
+        match end {
+            End2::Delivered { read: true } if persistent => Next::Request,
+            End2::Delivered { read: true } if self.inbox.is_empty() => Next::Close,
+            End2::Delivered { .. } => Next::Linger,
+            End2::Failed(reason) => self.fail(reason, intake, record).await,
+            End2::Cut | End2::Gone | End2::Again => Next::Reset,
         }
     }
 

@@ -2,16 +2,19 @@
 
 use super::Ended;
 use super::exchange::{End, Exchange};
-use super::intake;
+use super::side::Side;
+use super::{grpc, intake};
 use crate::deadline::Deadline;
 use crate::h1::rewrite::Answer;
 use crate::reason::Reason;
 use crate::service::Finished;
+use crate::upstream2::{self, exchange::End as End2};
 use crate::visit::admit::{NoPlace, admit};
 use crate::visit::connect::connect;
 use crate::visit::intake::{Decision, Intake};
 use crate::visit::{Caller, Record, Visitor};
 use crate::worker::Worker;
+use apron_link::proxy::UpstreamProtocol;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason as Code, RecvStream};
@@ -26,6 +29,8 @@ pub(super) struct Stream {
     pub(super) respond: SendResponse<Bytes>,
     pub(super) body: RecvStream,
     pub(super) deadline: Deadline,
+    /// The client speaks gRPC and is told of failures in its words.
+    grpc: bool,
 }
 
 impl Caller for Stream {
@@ -51,6 +56,7 @@ pub(super) async fn serve(
 ) -> Ended {
     let (parts, body) = request.into_parts();
     let to_head = parts.method == http::Method::HEAD;
+    let grpc = grpc::is_spoken(&parts.headers);
     let decision = match refused {
         true => Err(Reason::TooManyConnections),
         false => decide(&visitor, &parts, body.is_end_stream()),
@@ -61,6 +67,7 @@ pub(super) async fn serve(
         respond,
         body,
         deadline,
+        grpc,
     };
     match decision {
         Ok(Decision::Forward(intake)) => stream.forward(intake).await,
@@ -109,6 +116,9 @@ impl Stream {
         let service = Arc::clone(&intake.route.service);
         let mut record = Record::new(&service);
         self.deadline.set_total(intake.route.timeout);
+        if intake.route.protocol == UpstreamProtocol::H2c {
+            return Box::pin(self.forward2(&intake, &mut record)).await;
+        }
         let mut fresh_only = false;
         loop {
             let slot = match admit(self, &service).await {
@@ -134,6 +144,22 @@ impl Stream {
         }
     }
 
+    /// Forwards a request to an instance that speaks HTTP/2.
+    async fn forward2(&mut self, intake: &Intake, record: &mut Record) -> Ended {
+        let mut side = Side::new(self);
+        let end = upstream2::forward::forward(&mut side, intake, record).await;
+        match (end, side.sending.take()) {
+            (End2::Delivered { .. }, _) => Ended::Answered,
+            (End2::Failed(reason), _) => self.fail(reason, intake, record),
+            (End2::Cut, Some(mut sending)) => {
+                // What the client got is not whole and must not look as if.
+                sending.send_reset(Code::INTERNAL_ERROR);
+                Ended::Answered
+            }
+            (End2::Cut | End2::Gone | End2::Again, _) => Ended::Abandoned,
+        }
+    }
+
     fn fail(&mut self, reason: Reason, intake: &Intake, record: &mut Record) -> Ended {
         let answer = reason.answer();
         record.finished.status = answer.status;
@@ -142,6 +168,15 @@ impl Stream {
 
     /// Sends the platform's own answer: it is small, so the connection takes it at once.
     fn answer(&mut self, answer: &Answer<'_>, to_head: bool) -> Ended {
+        if self.grpc {
+            let sent = self
+                .respond
+                .send_response(grpc::trailers_only(answer), true);
+            return match sent {
+                Ok(_) => Ended::Answered,
+                Err(_) => Ended::Abandoned,
+            };
+        }
         let Some((response, body)) = intake::answer(answer) else {
             self.respond.send_reset(Code::INTERNAL_ERROR);
             return Ended::Answered;

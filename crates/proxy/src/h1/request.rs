@@ -62,6 +62,15 @@ impl Request<'_, '_> {
         !self.connection.close && (self.version == Version::Http11 || self.connection.keep_alive)
     }
 
+    /// Whether the client says that it takes trailer fields (RFC 9110 section 10.1.4).
+    pub fn takes_trailers(&self) -> bool {
+        let fields = self.headers.iter();
+        fields
+            .filter(|field| field.name.eq_ignore_ascii_case("te"))
+            .flat_map(|field| field.value.split(|byte| *byte == b','))
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    }
+
     /// Whether repeating the request has the effect of one (RFC 9110 section 9.2.2).
     pub fn idempotent(&self) -> bool {
         matches!(

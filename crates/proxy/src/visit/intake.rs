@@ -26,6 +26,8 @@ pub struct Intake {
     pub persistent: bool,
     /// The client waits for `100 Continue`.
     pub expects_continue: bool,
+    /// The client takes trailer fields (`TE: trailers`), which gRPC servers insist on.
+    pub te_trailers: bool,
     /// The client asks for a WebSocket.
     pub websocket: bool,
     /// Where it goes.
@@ -110,6 +112,7 @@ impl Visitor {
             repeatable: request.idempotent() && bodyless,
             persistent,
             expects_continue: request.expects_continue,
+            te_trailers: request.takes_trailers(),
             websocket: request.websocket,
             route,
         }))

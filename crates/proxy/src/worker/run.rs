@@ -69,7 +69,7 @@ async fn follow(worker: &Rc<Worker>, index: usize) {
     let mut orders = worker.shared.orders.clone();
     loop {
         let retire_by = adopt(worker, index, &mut orders);
-        worker.pool.borrow_mut().sweep(worker.sweep.now_ms());
+        sweep_upstreams(worker);
         if retire_by.is_some() || orders.changed().await.is_err() {
             return;
         }
@@ -96,8 +96,15 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         worker.sweep.run(false);
-        worker.pool.borrow_mut().sweep(worker.sweep.now_ms());
+        sweep_upstreams(&worker);
     }
+}
+
+/// Ends upstream connections that are of no more use.
+fn sweep_upstreams(worker: &Worker) {
+    let now_ms = worker.sweep.now_ms();
+    worker.pool.borrow_mut().sweep(now_ms);
+    worker.upstreams2.borrow_mut().sweep(now_ms);
 }
 
 /// Waits until the connections have ended, within the bound of the order; orders are still followed.

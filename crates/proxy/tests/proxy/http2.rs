@@ -15,12 +15,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use tokio::net::TcpStream;
 
 /// A connection; the task that drives it tells how it ended.
-struct Connection {
-    requests: SendRequest<Bytes>,
-    driver: tokio::task::JoinHandle<Result<(), h2::Error>>,
+pub struct Connection {
+    pub requests: SendRequest<Bytes>,
+    pub driver: tokio::task::JoinHandle<Result<(), h2::Error>>,
 }
 
-async fn connect(rig: &Rig) -> Connection {
+pub async fn connect(rig: &Rig) -> Connection {
     let mut config = tls_config(&rig.authority.root_pem);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let tcp = TcpStream::connect(rig.https).await.unwrap();
@@ -37,7 +37,7 @@ async fn connect(rig: &Rig) -> Connection {
     }
 }
 
-fn request(method: &str, path: &str) -> http::request::Builder {
+pub fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
         .uri(format!("https://{HOST}{path}"))
@@ -46,26 +46,26 @@ fn request(method: &str, path: &str) -> http::request::Builder {
 type Sent = (h2::client::ResponseFuture, SendStream<Bytes>);
 
 impl Connection {
-    async fn send(&mut self, request: http::request::Builder, ends: bool) -> Sent {
+    pub async fn send(&mut self, request: http::request::Builder, ends: bool) -> Sent {
         self.requests = self.requests.clone().ready().await.unwrap();
         self.requests
             .send_request(request.body(()).unwrap(), ends)
             .unwrap()
     }
 
-    async fn get(&mut self, path: &str) -> (Response<RecvStream>, Vec<u8>) {
+    pub async fn get(&mut self, path: &str) -> (Response<RecvStream>, Vec<u8>) {
         let (response, _) = self.send(request("GET", path), true).await;
         whole(response.await.unwrap()).await
     }
 }
 
 /// Reads a response's body to its end.
-async fn whole(mut response: Response<RecvStream>) -> (Response<RecvStream>, Vec<u8>) {
+pub async fn whole(mut response: Response<RecvStream>) -> (Response<RecvStream>, Vec<u8>) {
     let body = read(response.body_mut()).await.unwrap();
     (response, body)
 }
 
-async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
+pub async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -75,7 +75,7 @@ async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     Ok(all)
 }
 
-async fn upload(mut sending: SendStream<Bytes>, mut body: Bytes, trailers: Option<HeaderMap>) {
+pub async fn upload(mut sending: SendStream<Bytes>, mut body: Bytes, trailers: Option<HeaderMap>) {
     while !body.is_empty() {
         sending.reserve_capacity(body.len());
         let capacity = std::future::poll_fn(|context| sending.poll_capacity(context))
@@ -92,7 +92,7 @@ async fn upload(mut sending: SendStream<Bytes>, mut body: Bytes, trailers: Optio
     }
 }
 
-fn test(future: impl Future<Output = ()>) {
+pub fn test(future: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -105,7 +105,7 @@ fn test(future: impl Future<Output = ()>) {
     });
 }
 
-fn status(response: &Response<RecvStream>) -> (u16, &str) {
+pub fn status(response: &Response<RecvStream>) -> (u16, &str) {
     let reason = response
         .headers()
         .get("x-apron-reason")

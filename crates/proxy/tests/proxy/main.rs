@@ -6,6 +6,7 @@ mod rig;
 mod codec;
 mod crash;
 mod framing;
+mod h2c;
 mod http2;
 mod queue;
 mod requests;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod control;
+pub mod h2c;
 pub mod origin;
 
 use apron_link::proxy::{Certificate, Route, RouteState, RouteTable, Upstream};
