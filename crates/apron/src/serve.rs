@@ -238,7 +238,9 @@ fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
         gid: config.proxy_uid,
     };
     let retiring = link.clone();
-    let sockets = sockets(&proxy, move || retiring.retire(PROXY_RETIRES_WITHIN))?;
+    let sockets = sockets(&proxy, move |pid| {
+        retiring.retire(pid, PROXY_RETIRES_WITHIN)
+    })?;
     Ok(Doors {
         link,
         news,

@@ -1,14 +1,14 @@
 //! What the control plane asks of the data plane, whoever carries it out.
 
+pub mod board;
 pub mod link;
 pub mod process;
 
-use apron_link::proxy::RouteTable;
+use apron_link::proxy::{Certificate, Route};
 use async_trait::async_trait;
-use std::collections::BTreeMap;
 
-/// The data plane could not be told, or did not answer in time. What was published stays published: it is told as soon
-/// as it is there again.
+/// The data plane could not be told, or did not answer in time. What was put into the table stays there: it is told as
+/// soon as a proxy is there again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataPlaneError {
     /// No proxy has acknowledged the table in time.
@@ -21,16 +21,38 @@ pub enum DataPlaneError {
     },
 }
 
-/// The data plane as the control plane sees it.
+/// What is to stand in the route table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// This and nothing else.
+    Whole {
+        /// Every route.
+        routes: Vec<Route>,
+        /// Every certificate.
+        certificates: Vec<Certificate>,
+    },
+    /// This route of one service, or none.
+    Service {
+        /// The service's id.
+        service: String,
+        /// Its route.
+        route: Option<Route>,
+    },
+    /// These certificates and no others.
+    Certificates(Vec<Certificate>),
+}
+
+/// The data plane as the control plane sees it. It keeps the table and its numbers.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
-    /// The highest table number ever published or seen.
-    fn generation(&self) -> u64;
+    /// Puts an update into the table and has the differences sent. The first update is a whole one: until then there is
+    /// no table. Answers the number of the newest table.
+    fn put(&self, update: Update) -> u64;
 
-    /// Publishes a table, whose number must be higher than [`DataPlane::generation`], and waits until it is in force.
-    async fn publish(&self, table: RouteTable) -> Result<(), DataPlaneError>;
+    /// Waits until requests are routed by this table or a later one.
+    async fn in_force(&self, generation: u64) -> Result<(), DataPlaneError>;
 
-    /// Outstanding requests of instances that are not in the table; instances without any are absent. `None` while no
-    /// proxy has acknowledged the newest table, because then nothing is known.
-    fn draining(&self) -> Option<BTreeMap<String, u32>>;
+    /// Whether an instance may have requests: it is in the table, or has some that are not answered, or nothing is
+    /// known about it, for example while no proxy is connected.
+    fn busy(&self, instance: &str) -> bool;
 }

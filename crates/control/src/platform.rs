@@ -150,17 +150,20 @@ fn assemble(parts: Parts) -> Engine {
     }
 }
 
-/// Publishes the routes once at the start, and whenever the certificates are replaced.
+/// Publishes the routes once at the start, and certificates whenever they are replaced.
 async fn publish(engine: Arc<Engine>) {
     let mut certificates = engine.routes.certificates();
+    let mut published = engine.routes.refresh().await;
     loop {
-        while let Err(error) = engine.routes.refresh().await {
+        while let Err(error) = published {
             tracing::warn!(%error, "routes are not in force yet");
             tokio::time::sleep(PUBLISH_AGAIN).await;
+            published = engine.routes.refresh().await;
         }
         if certificates.changed().await.is_err() {
             return;
         }
+        published = engine.routes.refresh_certificates().await;
     }
 }
 

@@ -1,18 +1,24 @@
-//! The route table: computed from what is stored and observed, published when it changed.
+//! The routes: computed from what is stored and observed, put into the data plane's table.
+//!
+//! Work is in proportion to the change: whoever changed a service has its route computed. The whole table is computed at
+//! the start.
 
-use crate::dataplane::{DataPlane, DataPlaneError};
+mod compute;
+
+use crate::configurations::{AUTO_SCALING, arn_of};
+use crate::dataplane::{DataPlane, DataPlaneError, Update};
+use crate::engine::Locks;
 use crate::fleet::Fleet;
 use crate::settings::Settings;
+use apron_domain::configuration::{AutoScaling, Revision};
 use apron_domain::extension::Extensions;
-use apron_domain::{
-    Instance, InstanceId, InstanceRole, OperationKind, Service, ServiceId, ServiceStatus,
-};
-use apron_link::proxy::{Certificate, Route, RouteState, RouteTable, Upstream};
+use apron_domain::{Instance, InstanceId, OperationKind, Service, ServiceId};
+use apron_link::proxy::{Certificate, Route};
 use apron_store::Store;
+use compute::Facts;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{RwLock, watch};
 
 /// Why the routes are not in force.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,9 @@ pub enum RoutesError {
     DataPlane(#[from] DataPlaneError),
 }
 
+/// Tags of the auto scaling configurations, by ARN.
+type ScalingTags = BTreeMap<String, BTreeMap<String, String>>;
+
 /// Keeps the data plane's table equal to the stored and observed state.
 pub struct Routes {
     settings: Arc<Settings>,
@@ -32,8 +41,11 @@ pub struct Routes {
     fleet: Arc<Fleet>,
     dataplane: Arc<dyn DataPlane>,
     certificates: watch::Receiver<Vec<Certificate>>,
-    /// The table published last; the lock orders publications.
-    published: Mutex<Option<RouteTable>>,
+    /// Order between reading the state and putting it into the table: written while all services are read, read while
+    /// one is. `true` when the table has been whole.
+    whole: RwLock<bool>,
+    /// The same order for each service alone.
+    services: Locks,
 }
 
 impl Routes {
@@ -51,7 +63,8 @@ impl Routes {
             fleet,
             dataplane,
             certificates,
-            published: Mutex::new(None),
+            whole: RwLock::new(false),
+            services: Locks::default(),
         }
     }
 
@@ -60,103 +73,136 @@ impl Routes {
         self.certificates.clone()
     }
 
-    /// Publishes the table that the present state gives and returns when it is in force. A table equal to the one in
-    /// force is not published again.
+    /// Computes every route and returns when what was different is in force.
     pub async fn refresh(&self) -> Result<(), RoutesError> {
-        let mut published = self.published.lock().await;
-        let services = self.store.services_live().await?;
-        let instances = self.store.instances().await?;
-        let closing = self.closing().await?;
-        let mut table = table(
-            &self.settings,
-            &services,
-            &closing,
-            &instances,
-            &self.fleet.addresses(),
-        );
-        table.certificates.clone_from(&self.certificates.borrow());
-        if let Some(last) = published.as_ref() {
-            table.generation = last.generation;
-            if *last == table {
-                return Ok(());
-            }
-        }
-        table.generation = self.dataplane.generation() + 1;
-        // Remembered only when acknowledged: an unacknowledged table is tried again by the next refresh.
-        *published = None;
-        self.dataplane.publish(table.clone()).await?;
-        *published = Some(table);
-        Ok(())
+        let mut whole = self.whole.write().await;
+        let generation = self.put_whole().await?;
+        *whole = true;
+        drop(whole);
+        Ok(self.dataplane.in_force(generation).await?)
     }
 
-    /// Services that are being paused or deleted and have no traffic any more.
-    async fn closing(&self) -> Result<BTreeMap<ServiceId, OperationKind>, RoutesError> {
-        let unfinished = self.store.operations_unfinished().await?;
-        Ok(unfinished
+    /// Computes the route of one service and returns when it is in force. Of a service that is not there any more the
+    /// route goes.
+    pub async fn refresh_service(&self, id: &ServiceId) -> Result<(), RoutesError> {
+        let generation = self.put_service(id).await?;
+        Ok(self.dataplane.in_force(generation).await?)
+    }
+
+    /// Computes the routes of all services that use an auto scaling configuration, after its tags changed.
+    pub async fn refresh_scaled_by(&self, arn: &str) -> Result<(), RoutesError> {
+        let mut generation = 0;
+        for service in self.store.services_live().await? {
+            let scaling = service.deployed.as_ref().map(|d| &d.config.scaling.arn);
+            if scaling.is_some_and(|scaling| scaling == arn) {
+                generation = self.put_service(&service.id).await?;
+            }
+        }
+        Ok(self.dataplane.in_force(generation).await?)
+    }
+
+    /// Puts the certificates as they are now into the table and returns when they are in force.
+    pub async fn refresh_certificates(&self) -> Result<(), RoutesError> {
+        let certificates = self.certificates.borrow().clone();
+        let generation = self.dataplane.put(Update::Certificates(certificates));
+        Ok(self.dataplane.in_force(generation).await?)
+    }
+
+    async fn put_whole(&self) -> Result<u64, RoutesError> {
+        let scaling_tags = self.scaling_tags().await?;
+        let closing = self.store.operations_unfinished().await?;
+        let closing: BTreeMap<ServiceId, OperationKind> = closing
             .into_iter()
             .filter(|o| !o.kind.deploys())
             .map(|o| (o.service, o.kind))
-            .collect())
+            .collect();
+        let mut instances: BTreeMap<ServiceId, Vec<Instance>> = BTreeMap::new();
+        for instance in self.store.instances().await? {
+            let of_service = instances.entry(instance.service.clone()).or_default();
+            of_service.push(instance);
+        }
+        let services = self.store.services_live().await?;
+        let route = |service: &Service| {
+            let own = instances.get(&service.id).map_or(&[][..], Vec::as_slice);
+            self.route(service, closing.get(&service.id), own, &scaling_tags)
+        };
+        Ok(self.dataplane.put(Update::Whole {
+            routes: services.iter().filter_map(route).collect(),
+            certificates: self.certificates.borrow().clone(),
+        }))
     }
 
-    /// Of these instances, those that still have requests; all of them while nothing is known.
-    pub fn busy(&self, instances: &[InstanceId]) -> BTreeSet<InstanceId> {
-        let draining = self.dataplane.draining();
-        let is_busy = |id: &&InstanceId| {
-            draining
-                .as_ref()
-                .is_none_or(|d| d.contains_key(id.as_str()))
+    async fn put_service(&self, id: &ServiceId) -> Result<u64, RoutesError> {
+        let whole = self.whole.read().await;
+        if !*whole {
+            drop(whole);
+            let mut whole = self.whole.write().await;
+            if !*whole {
+                let generation = self.put_whole().await?;
+                *whole = true;
+                return Ok(generation);
+            }
+        }
+        let _whole = self.whole.read().await;
+        let _own = self.services.hold(id).await;
+        let route = match self.store.service_get(id).await? {
+            Some(service) => {
+                let closing = self.store.operation_unfinished(id).await?;
+                let closing = closing.filter(|o| !o.kind.deploys()).map(|o| o.kind);
+                let instances = self.store.instances_of(id).await?;
+                let scaling_tags = self.scaling_tags().await?;
+                self.route(&service, closing.as_ref(), &instances, &scaling_tags)
+            }
+            None => None,
         };
+        let service = id.to_string();
+        Ok(self.dataplane.put(Update::Service { service, route }))
+    }
+
+    fn route(
+        &self,
+        service: &Service,
+        closing: Option<&OperationKind>,
+        instances: &[Instance],
+        scaling_tags: &ScalingTags,
+    ) -> Option<Route> {
+        let addresses = instances.iter().filter_map(|instance| {
+            let address = self.fleet.status(&instance.id)?.address?;
+            Some((instance, address))
+        });
+        compute::route(&Facts {
+            host: self.settings.service_host(&service.label),
+            service,
+            closing: closing.copied(),
+            instances: addresses.collect(),
+            extensions: &extensions(service, scaling_tags),
+        })
+    }
+
+    async fn scaling_tags(&self) -> Result<ScalingTags, RoutesError> {
+        let all: Vec<Revision<AutoScaling>> = self.store.configurations(AUTO_SCALING).await?;
+        let with_arn = |revision: Revision<AutoScaling>| {
+            let arn = arn_of(&self.settings, AUTO_SCALING, &revision);
+            (arn, revision.tags)
+        };
+        Ok(all.into_iter().map(with_arn).collect())
+    }
+
+    /// The extensions a service has by its own tags and those of its auto scaling configuration.
+    pub async fn extensions(&self, service: &Service) -> Result<Extensions, RoutesError> {
+        Ok(extensions(service, &self.scaling_tags().await?))
+    }
+
+    /// Of these instances, those that may still have requests.
+    pub fn busy(&self, instances: &[InstanceId]) -> BTreeSet<InstanceId> {
+        let is_busy = |id: &&InstanceId| self.dataplane.busy(id.as_str());
         instances.iter().filter(is_busy).cloned().collect()
     }
 }
 
-/// The table for this state. Services that never ran have no route; a paused service says so.
-fn table(
-    settings: &Settings,
-    services: &[Service],
-    closing: &BTreeMap<ServiceId, OperationKind>,
-    instances: &[Instance],
-    addresses: &BTreeMap<InstanceId, SocketAddr>,
-) -> RouteTable {
-    let routes = services.iter().filter_map(|service| {
-        let deployed = service.deployed.as_ref()?;
-        let state = match (service.status, closing.get(&service.id)) {
-            (_, Some(OperationKind::DeleteService)) | (ServiceStatus::Deleted, _) => return None,
-            (ServiceStatus::Paused, _) | (_, Some(_)) => RouteState::Paused,
-            _ => RouteState::Serving,
-        };
-        let upstreams = instances.iter().filter_map(|instance| {
-            let takes_traffic = instance.service == service.id
-                && instance.role == InstanceRole::Active
-                && instance.ready;
-            let address = *addresses.get(&instance.id)?;
-            takes_traffic.then(|| Upstream {
-                instance: instance.id.to_string(),
-                address,
-            })
-        });
-        let extensions = Extensions::of(&service.tags, &BTreeMap::new());
-        Some(Route {
-            service: service.id.to_string(),
-            hosts: vec![settings.service_host(&service.label)],
-            state,
-            upstreams: if state == RouteState::Serving {
-                upstreams.collect()
-            } else {
-                Vec::new()
-            },
-            max_concurrency: deployed.config.scaling.max_concurrency,
-            request_timeout_ms: extensions.request_timeout_ms,
-            idle_timeout_ms: extensions.idle_timeout_ms,
-            sticky: extensions.sticky,
-            access_log: extensions.access_log,
-            ..Route::default()
-        })
-    });
-    RouteTable {
-        generation: 0,
-        certificates: Vec::new(),
-        routes: routes.collect(),
-    }
+fn extensions(service: &Service, scaling_tags: &ScalingTags) -> Extensions {
+    let config = service.deployed.as_ref().map(|d| &d.config);
+    let arn = &config.unwrap_or(&service.config).scaling.arn;
+    let none = BTreeMap::new();
+    Extensions::of(&service.tags, scaling_tags.get(arn).unwrap_or(&none))
 }

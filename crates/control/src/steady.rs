@@ -251,7 +251,7 @@ impl Steady {
             self.make_one(&current, repair).await?;
         }
         if routes_change {
-            engine.routes.refresh().await?;
+            engine.routes.refresh_service(&service.id).await?;
         }
         Ok(())
     }

@@ -95,6 +95,21 @@ impl Store {
         decode_all(doing, &rows)
     }
 
+    /// The operation of a service that is not done; there is at most one.
+    pub async fn operation_unfinished(
+        &self,
+        service: &ServiceId,
+    ) -> Result<Option<Operation>, StoreError> {
+        let doing = "read the unfinished operation";
+        let row: Option<Row> =
+            sqlx::query_as("SELECT version, record FROM operations WHERE service = ? AND done = 0")
+                .bind(service.as_str())
+                .fetch_optional(self.engine().reader())
+                .await
+                .map_err(at(doing))?;
+        row.map(|row| decode(doing, &row)).transpose()
+    }
+
     /// A page of a service's operations, newest first, behind `after` (start time and id of the last one seen).
     pub async fn operations(
         &self,

@@ -1,6 +1,7 @@
 //! A data plane that acknowledges at once and remembers what it was told.
 
-use apron_control::dataplane::{DataPlane, DataPlaneError};
+use apron_control::dataplane::board::Board;
+use apron_control::dataplane::{DataPlane, DataPlaneError, Update};
 use apron_link::proxy::RouteTable;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -8,11 +9,13 @@ use std::sync::Mutex;
 
 #[derive(Default)]
 struct State {
+    board: Board,
+    /// The table as a proxy has it: made of the first one and the changes since.
     table: RouteTable,
     outstanding: BTreeMap<String, u32>,
 }
 
-/// The remembering data plane.
+/// The remembering data plane. It outlives the control planes that use it, as the proxy does.
 #[derive(Default)]
 pub struct RememberingProxy {
     state: Mutex<State>,
@@ -48,33 +51,29 @@ impl RememberingProxy {
 
 #[async_trait]
 impl DataPlane for RememberingProxy {
-    fn generation(&self) -> u64 {
-        self.state.lock().unwrap().table.generation
+    fn put(&self, update: Update) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let generation = state.board.put(update);
+        if state.table.generation == 0 {
+            state.table = state
+                .board
+                .table()
+                .expect("the first update is a whole one");
+        } else if let Some(change) = state.board.change_since(state.table.generation) {
+            state.table.apply(&change);
+        }
+        generation
     }
 
-    async fn publish(&self, table: RouteTable) -> Result<(), DataPlaneError> {
-        let mut state = self.state.lock().unwrap();
-        assert!(
-            table.generation > state.table.generation,
-            "tables are numbered upwards"
-        );
-        state.table = table;
+    async fn in_force(&self, generation: u64) -> Result<(), DataPlaneError> {
+        let newest = self.table().generation;
+        assert!(newest >= generation, "table {generation} was never put in");
         Ok(())
     }
 
-    fn draining(&self) -> Option<BTreeMap<String, u32>> {
+    fn busy(&self, instance: &str) -> bool {
         let state = self.state.lock().unwrap();
-        let routed = |id: &String| {
-            state
-                .table
-                .routes
-                .iter()
-                .any(|r| r.upstreams.iter().any(|u| u.instance == *id))
-        };
-        let left = state
-            .outstanding
-            .iter()
-            .filter(|(id, count)| **count > 0 && !routed(id));
-        Some(left.map(|(id, count)| (id.clone(), *count)).collect())
+        let outstanding = state.outstanding.get(instance).copied();
+        state.board.has(instance) || outstanding.is_some_and(|count| count > 0)
     }
 }

@@ -10,13 +10,15 @@ pub async fn read(mut news: Receiver<News>, platform: Arc<Platform>) {
     while let Some(message) = news.recv().await {
         match message {
             News::Connected { pid } => tracing::info!(pid, "proxy connected"),
-            News::Disconnected => tracing::warn!("proxy disconnected"),
+            News::Disconnected { pid } => tracing::warn!(pid, "proxy disconnected"),
             News::Unreachable { instance, error } => {
                 tracing::warn!(instance, error, "instance is unreachable");
                 platform.engine().fleet.poke();
             }
-            News::Wanted { service } => {
-                tracing::debug!(service, "requests wait for an instance");
+            News::Wanted {
+                service, waiting, ..
+            } => {
+                tracing::debug!(service, waiting, "requests wait for an instance");
                 platform.engine().fleet.poke();
             }
             News::Statistics(statistics) => {

@@ -1,23 +1,29 @@
 //! The control plane's end of the socket to the proxy.
+//!
+//! Two proxies may be connected: one that was started and one that it replaces, which still finishes what it has. Each
+//! has a session; what a retiring one acknowledges counts for the instances it still uses and for nothing else.
 
-use super::{DataPlane, DataPlaneError};
-use apron_link::frame::{Decoder, encode};
-use apron_link::proxy::{Draining, FromProxy, RouteTable, ServiceStatistics, ToProxy, VERSION};
+mod session;
+mod sessions;
+
+use super::board::Board;
+use super::{DataPlane, DataPlaneError, Update};
+use apron_link::proxy::ServiceStatistics;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use sessions::Sessions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
-/// How long a published table may go unacknowledged before the publisher is told.
+/// How long a table may go unacknowledged before whoever waits for it is told.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Messages from the proxy that wait for the control plane; statistics beyond it are dropped by the sender's pace.
-const NEWS_MAX: usize = 256;
+/// Messages from the proxy that wait for the control plane; beyond it they are dropped, which the log says, because
+/// acknowledgements come the same way and must not wait.
+const NEWS_MAX: usize = 4096;
 
 /// What the proxy tells besides acknowledgements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +34,18 @@ pub enum News {
         pid: u32,
     },
     /// The proxy's connection ended.
-    Disconnected,
-    /// A service without instance has requests waiting.
+    Disconnected {
+        /// Process id.
+        pid: u32,
+    },
+    /// A service has more requests than its instances may be given.
     Wanted {
         /// The service's id.
         service: String,
+        /// Requests at instances.
+        outstanding: u32,
+        /// Requests waiting.
+        waiting: u32,
     },
     /// An instance could not be reached.
     Unreachable {
@@ -47,18 +60,15 @@ pub enum News {
 
 #[derive(Default)]
 struct State {
-    table: Option<RouteTable>,
-    seen: u64,
-    acknowledged: u64,
-    draining: BTreeMap<String, u32>,
+    board: Board,
+    sessions: Sessions,
 }
 
 /// The link to the proxy.
 pub struct ProxyLink {
     state: Mutex<State>,
-    tables: watch::Sender<u64>,
-    acknowledged: watch::Sender<u64>,
-    retire: watch::Sender<Option<u64>>,
+    /// Counts acknowledgements and whatever else may end somebody's waiting for one.
+    progress: watch::Sender<u64>,
     news: mpsc::Sender<News>,
 }
 
@@ -70,126 +80,34 @@ impl ProxyLink {
         let (news, receiver) = mpsc::channel(NEWS_MAX);
         let link = Arc::new(ProxyLink {
             state: Mutex::default(),
-            tables: watch::channel(0).0,
-            acknowledged: watch::channel(0).0,
-            retire: watch::channel(None).0,
+            progress: watch::channel(0).0,
             news,
         });
         tokio::spawn(accept(link.clone(), listener, path.to_owned()));
         Ok((link, receiver))
     }
 
-    /// Asks the connected proxy to finish what it has within this time and to exit.
-    pub fn retire(&self, within: Duration) {
-        self.retire
-            .send_replace(Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
+    /// Asks a proxy, now or when it connects, to finish what it has within this time and to exit.
+    pub fn retire(&self, pid: u32, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.state().sessions.retire(pid, within_ms);
+        self.progressed();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self) -> Option<RouteTable> {
-        self.state().table.clone()
+    fn progressed(&self) {
+        self.progress.send_modify(|count| *count += 1);
     }
 
-    /// Takes in one message; `false` ends the connection.
-    async fn receive(&self, message: FromProxy) -> bool {
-        let news = match message {
-            FromProxy::Hello { version, pid, .. } if version != VERSION => {
-                tracing::error!(
-                    pid,
-                    version,
-                    expected = VERSION,
-                    "proxy of another version refused"
-                );
-                return false;
-            }
-            FromProxy::Hello {
-                pid, generation, ..
-            } => {
-                self.state().seen(generation);
-                News::Connected { pid }
-            }
-            FromProxy::Applied {
-                generation,
-                draining,
-            } => {
-                self.state().applied(generation, draining);
-                self.acknowledged.send_replace(generation);
-                return true;
-            }
-            FromProxy::Drained { instance } => {
-                self.state().draining.remove(&instance);
-                return true;
-            }
-            FromProxy::Wanted { service, .. } => News::Wanted { service },
-            FromProxy::Unreachable { instance, error } => News::Unreachable { instance, error },
-            // Nobody asks for it yet.
-            FromProxy::AccessLog(_) => return true,
-            FromProxy::Statistics(statistics) => News::Statistics(statistics),
-        };
-        self.news.send(news).await.is_ok()
-    }
-
-    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
-        let (mut read, mut write) = stream.into_split();
-        let mut decoder = Decoder::default();
-        let mut buffer = vec![0; 16 << 10];
-        let mut tables = self.tables.subscribe();
-        let mut retire = self.retire.subscribe();
-        retire.mark_unchanged();
-        write
-            .write_all(&bytes(&ToProxy::Welcome { version: VERSION })?)
-            .await?;
-        tables.mark_changed();
-        loop {
-            tokio::select! {
-                count = read.read(&mut buffer) => {
-                    let count = count?;
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    decoder.push(buffer.get(..count).unwrap_or_default());
-                    while let Some(message) = decoder.next().map_err(io::Error::other)? {
-                        if !self.receive(message).await {
-                            return Ok(());
-                        }
-                    }
-                }
-                _ = tables.changed() => {
-                    if let Some(table) = self.current() {
-                        write.write_all(&bytes(&ToProxy::Routes(table))?).await?;
-                    }
-                }
-                _ = retire.changed() => {
-                    let within = *retire.borrow_and_update();
-                    if let Some(within_ms) = within {
-                        write.write_all(&bytes(&ToProxy::Retire { within_ms })?).await?;
-                    }
-                }
-            }
+    /// Passes on what a proxy tells.
+    fn tell(&self, news: News) {
+        if let Err(error) = self.news.try_send(news) {
+            tracing::warn!(%error, "news of the proxy are dropped");
         }
     }
-}
-
-impl State {
-    fn seen(&mut self, generation: u64) {
-        self.seen = self.seen.max(generation);
-    }
-
-    fn applied(&mut self, generation: u64, draining: Vec<Draining>) {
-        self.seen(generation);
-        self.acknowledged = generation;
-        self.draining = draining
-            .into_iter()
-            .map(|d| (d.instance, d.outstanding))
-            .collect();
-    }
-}
-
-fn bytes(message: &ToProxy) -> io::Result<Vec<u8>> {
-    encode(message).map_err(io::Error::other)
 }
 
 /// Binds a Unix socket that only this user (and root) can connect to, in place of one left behind. Whoever connects is
@@ -207,42 +125,31 @@ fn bind_for(path: &Path, uid: u32) -> io::Result<UnixListener> {
 
 async fn accept(link: Arc<ProxyLink>, listener: UnixListener, path: PathBuf) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(session::run(link.clone(), stream));
+            }
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "proxy link cannot accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let link = link.clone();
-        tokio::spawn(async move {
-            if let Err(error) = link.converse(stream).await {
-                tracing::warn!(%error, "proxy link broke");
-            }
-            // The reader of news ends with the control plane.
-            let _ = link.news.send(News::Disconnected).await;
-        });
+        }
     }
 }
 
 #[async_trait]
 impl DataPlane for ProxyLink {
-    fn generation(&self) -> u64 {
-        self.state().seen
+    fn put(&self, update: Update) -> u64 {
+        let mut state = self.state();
+        let generation = state.board.put(update);
+        state.sessions.wake_all();
+        generation
     }
 
-    async fn publish(&self, table: RouteTable) -> Result<(), DataPlaneError> {
-        let generation = table.generation;
-        let mut acknowledged = self.acknowledged.subscribe();
-        {
-            let mut state = self.state();
-            state.seen(generation);
-            state.table = Some(table);
-        }
-        self.tables.send_replace(generation);
-        let wait = acknowledged.wait_for(|applied| *applied >= generation);
-        match tokio::time::timeout(ACKNOWLEDGE_WITHIN, wait).await {
+    async fn in_force(&self, generation: u64) -> Result<(), DataPlaneError> {
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|_| self.state().sessions.in_force() >= generation);
+        match tokio::time::timeout(ACKNOWLEDGE_WITHIN, reached).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(DataPlaneError::NotAcknowledged {
                 generation,
@@ -251,9 +158,12 @@ impl DataPlane for ProxyLink {
         }
     }
 
-    fn draining(&self) -> Option<BTreeMap<String, u32>> {
+    fn busy(&self, instance: &str) -> bool {
         let state = self.state();
-        let newest = state.table.as_ref().map(|t| t.generation)?;
-        (state.acknowledged >= newest).then(|| state.draining.clone())
+        let left_at = state.board.left_at(instance);
+        state.board.has(instance) || state.sessions.busy(instance, left_at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,7 @@ pub struct Sockets {
 
 /// Takes the listening sockets of a running proxy, or binds them; nothing is started yet, so a port that is in use is found
 /// before anything is made. `retire` is called when the running proxy is of another program version and is to be replaced.
-pub fn sockets(config: &ProxyConfig, retire: impl Fn()) -> Result<Sockets, ProxyError> {
+pub fn sockets(config: &ProxyConfig, retire: impl Fn(u32)) -> Result<Sockets, ProxyError> {
     prepare(config)?;
     match adopt(config) {
         Some((listeners, pid, pidfd)) if is_same_program(pid, &config.program) => {
@@ -126,7 +126,7 @@ pub fn sockets(config: &ProxyConfig, retire: impl Fn()) -> Result<Sockets, Proxy
                 pid,
                 "proxy of another version finishes its requests and is replaced"
             );
-            retire();
+            retire(u32::try_from(pid).unwrap_or_default());
             Ok(Sockets {
                 listeners,
                 running: None,

@@ -121,7 +121,7 @@ async fn route(
         .store
         .traffic_switch(operation, change, candidates, now)
         .await?;
-    engine.routes.refresh().await?;
+    engine.routes.refresh_service(&operation.service).await?;
     Ok(Outcome::Done)
 }
 
@@ -136,7 +136,7 @@ async fn retiring(engine: &Engine, operation: &Operation) -> Result<Vec<Instance
 
 async fn drain(engine: &Engine, operation: &Operation) -> Result<Outcome, StepError> {
     // After a restart nothing may have been published yet.
-    engine.routes.refresh().await?;
+    engine.routes.refresh_service(&operation.service).await?;
     let retiring = retiring(engine, operation).await?;
     let busy = engine.routes.busy(&retiring);
     let alive = busy.iter().any(|id| evidence::is_alive(engine, id));
