@@ -4,9 +4,10 @@ use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::fleet::Fleet;
 use crate::images::Images;
-use crate::routes::Routes;
+use crate::routes::{Routes, RoutesError};
 use crate::settings::Settings;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
+use apron_domain::operation::Patience;
 use apron_domain::{Digest, InstanceId, Millis, Operation, Service, ServiceConfig, ServiceId};
 use apron_store::Store;
 use async_trait::async_trait;
@@ -121,6 +122,27 @@ impl Engine {
     pub fn forget_before(&self) -> Millis {
         let kept_ms = u64::try_from(self.settings.deleted_kept.as_millis()).unwrap_or(u64::MAX);
         Millis(self.clock.now().0.saturating_sub(kept_ms))
+    }
+
+    /// How long instances of a service may answer what they have once they left the routes: the operator's setting
+    /// unless the service has its own.
+    pub async fn patience(&self, service: &ServiceId) -> Patience {
+        let own = async {
+            match self.store.service_get(service).await? {
+                Some(service) => Ok(self.routes.extensions(&service).await?.drain_timeout_ms),
+                None => Ok(None),
+            }
+        };
+        let own: Result<Option<u64>, RoutesError> = own.await;
+        let drain_ms = own.unwrap_or_else(|error| {
+            tracing::warn!(%service, %error, "the service's drain timeout cannot be read");
+            None
+        });
+        let patience = self.settings.patience;
+        Patience {
+            drain_ms: drain_ms.unwrap_or(patience.drain_ms),
+            ..patience
+        }
     }
 
     /// Ends instances with the grace that applications are given and removes every trace, also from the store.

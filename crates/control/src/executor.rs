@@ -8,7 +8,7 @@ mod steps;
 
 use crate::engine::{Engine, Point};
 use apron_domain::operation::{Outcome, Step};
-use apron_domain::{Operation, OperationId, OperationKind, Service, ServiceId, event};
+use apron_domain::{Operation, OperationId, OperationKind, Service, ServiceId, Stage, event};
 use apron_store::StoreError;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,7 +155,11 @@ impl Executor {
             .reached(operation, Point::AfterStep)
             .await;
         let waiting = outcome == Outcome::Waiting;
-        let next = operation.advance(outcome, engine.settings.patience, engine.clock.now());
+        let patience = match operation.stage {
+            Stage::Drain => engine.patience(&operation.service).await,
+            _ => engine.settings.patience,
+        };
+        let next = operation.advance(outcome, patience, engine.clock.now());
         if waiting && next.stage == operation.stage {
             return Ok(next);
         }

@@ -147,12 +147,13 @@ impl Steady {
     async fn drained(&self, id: &InstanceId) {
         let engine = &self.engine;
         let began = engine.clock.now();
+        let drain_ms = match engine.fleet.status(id) {
+            Some(status) => engine.patience(&status.service).await.drain_ms,
+            None => return,
+        };
         let runs = || matches!(engine.fleet.observe(id), Observation::Running(_));
         let is_busy = || !engine.routes.busy(std::slice::from_ref(id)).is_empty();
-        while runs()
-            && is_busy()
-            && engine.clock.now().since(began) < engine.settings.patience.drain_ms
-        {
+        while runs() && is_busy() && engine.clock.now().since(began) < drain_ms {
             engine.fleet.changed(LOOK_OFTEN).await;
         }
     }

@@ -5,6 +5,8 @@
 mod configurations;
 #[path = "control/deploy.rs"]
 mod deploy;
+#[path = "control/extensions.rs"]
+mod extensions;
 #[path = "control/kill.rs"]
 mod kill;
 #[path = "control/random.rs"]
