@@ -1,20 +1,31 @@
-//! The data plane next to its peers.
+//! The data plane next to its peers: processor time per request, latency, memory of idle connections.
 
 mod application;
+mod contender;
 pub mod instructions;
-#[expect(
-    dead_code,
-    reason = "the comparison with peers, which comes next, uses all of it"
-)]
 mod load;
-#[expect(
-    dead_code,
-    reason = "the comparison with peers, which comes next, uses all of it"
-)]
+mod report;
 mod rig;
+mod work;
 
 use anyhow::{Context as _, Result, ensure};
+use contender::Contender;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use work::{Sample, WORKS, Work};
+
+/// Least number of runs of each work, and how many of the runs other measurements have one of these stands for: it
+/// lasts seconds.
+const RUNS_MIN: u32 = 5;
+const RUNS_DIVISOR: u32 = 4;
+
+/// Idle connections that are held.
+const IDLE: usize = 10_000;
+
+/// How long memory may take to be given back after the last request.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// A program that was built for release, whatever the profile of the measurements themselves.
 pub fn built(name: &str) -> Result<PathBuf> {
@@ -30,4 +41,134 @@ pub fn built(name: &str) -> Result<PathBuf> {
         program.display()
     );
     Ok(program)
+}
+
+/// All samples of one contender and one work.
+struct Measured {
+    who: &'static str,
+    work: Work,
+    samples: Vec<Sample>,
+}
+
+/// Memory of one contender in KiB.
+struct Idle {
+    who: &'static str,
+    alone: f64,
+    with: f64,
+}
+
+/// Measures everything and answers it in Markdown.
+pub fn measure(runs: u32) -> Result<String> {
+    let application = application::start()?;
+    let runs = (runs / RUNS_DIVISOR).max(RUNS_MIN);
+    let (measured, logged) = loaded(application, runs)?;
+    let idle = idle_connections(application)?;
+    Ok(report::render(&measured, &idle, runs, logged))
+}
+
+/// Runs every work against every contender, in turns and in an order that differs from turn to turn; answers how many
+/// lines Apron's access log got, too.
+fn loaded(application: SocketAddr, runs: u32) -> Result<(Vec<Measured>, u64)> {
+    let contenders = contender::names()
+        .map(|name| Contender::start(name, application))
+        .collect::<Result<Vec<_>>>()?;
+    let mut measured = Vec::new();
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    for (work, title, _) in WORKS {
+        println!("    {title}");
+        let mut rows: Vec<_> = contenders
+            .iter()
+            .map(|contender| Measured {
+                who: contender.name,
+                work,
+                samples: Vec::new(),
+            })
+            .collect();
+        let mut direct = Measured {
+            who: report::DIRECT,
+            work,
+            samples: Vec::new(),
+        };
+        for run in 0..runs {
+            for index in order(contenders.len(), seed.wrapping_add(u64::from(run))) {
+                rows[index]
+                    .samples
+                    .push(work::measure(work, &contenders[index])?);
+            }
+            if work == Work::FixedRate {
+                direct.samples.push(work::direct(application)?);
+            }
+        }
+        rows.push(direct);
+        measured.extend(rows.into_iter().filter(|row| !row.samples.is_empty()));
+    }
+    let logged = contenders.iter().find_map(Contender::logged);
+    Ok((measured, logged.unwrap_or(0)))
+}
+
+/// The numbers below `count` in an order that depends on `seed`.
+fn order(count: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).collect();
+    let mut state = seed;
+    for last in (1..count).rev() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        order.swap(last, (state >> 33) as usize % (last + 1));
+    }
+    order
+}
+
+/// Memory with many idle TLS connections, of each contender on its own.
+fn idle_connections(application: SocketAddr) -> Result<Vec<Idle>> {
+    println!("    idle TLS connections");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut rows = Vec::new();
+    for name in contender::names() {
+        let contender = Contender::start(name, application)?;
+        let target = load::Target {
+            address: contender.https,
+            tls: Some(load::tls("http/1.1")?),
+            path: "/",
+        };
+        // What is made with the first connection is not the connections'.
+        drop(runtime.block_on(load::idle(&target, 1))?);
+        let alone = settled(contender.pid())?;
+        let open = runtime.block_on(load::idle(&target, IDLE))?;
+        let with = settled(contender.pid())?;
+        drop(open);
+        rows.push(Idle {
+            who: contender.name,
+            alone,
+            with,
+        });
+    }
+    Ok(rows)
+}
+
+/// The least memory within the time a process has to give some back.
+fn settled(pid: u32) -> Result<f64> {
+    let (started, mut least) = (Instant::now(), f64::INFINITY);
+    while started.elapsed() < SETTLE {
+        least = least.min(contender::memory_kib(pid)?);
+        apron_e2e::wait::pace(Duration::from_millis(200));
+    }
+    Ok(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+
+    #[test]
+    fn an_order_has_everybody_once() {
+        for seed in 0..20 {
+            let mut numbers = order(5, seed);
+            numbers.sort_unstable();
+            assert_eq!(numbers, [0, 1, 2, 3, 4]);
+        }
+        assert!((0..20).any(|seed| order(5, seed) != order(5, seed + 1)));
+    }
 }

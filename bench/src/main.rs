@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use apron_e2e::assets;
 use clap::Parser;
 use std::fs;
-use table::Table;
 
 /// Measure and write `bench/results.md`.
 #[derive(Parser)]
@@ -19,8 +18,8 @@ struct Arguments {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack, memory or instructions. The results are then printed and not
-    /// written.
+    /// Only this measurement: update, start, unpack, memory, instructions or data-plane. The other sections of the
+    /// results stay as they are.
     #[arg(long)]
     only: Option<String>,
     /// Only count the data plane's instructions, and fail if a request takes more than `bench/instructions.json` keeps.
@@ -34,15 +33,18 @@ struct Arguments {
     profiles: Option<std::path::PathBuf>,
 }
 
-/// One measurement.
-type Measurement = (&'static str, fn(u32) -> Result<Table>);
+/// One measurement: its name, and what it answers in Markdown.
+type Measurement = (&'static str, fn(u32) -> Result<String>);
 
-const MEASUREMENTS: [Measurement; 5] = [
-    ("update", update::measure),
-    ("start", examples::start),
-    ("unpack", examples::unpack),
-    ("memory", memory::measure),
-    ("instructions", data_plane::instructions::measure),
+const MEASUREMENTS: [Measurement; 6] = [
+    ("update", |runs| Ok(update::measure(runs)?.render())),
+    ("start", |runs| Ok(examples::start(runs)?.render())),
+    ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
+    ("memory", |runs| Ok(memory::measure(runs)?.render())),
+    ("instructions", |runs| {
+        Ok(data_plane::instructions::measure(runs)?.render())
+    }),
+    ("data-plane", data_plane::measure),
 ];
 
 fn main() -> Result<()> {
@@ -51,24 +53,48 @@ fn main() -> Result<()> {
         return data_plane::instructions::ratchet(arguments.keep, arguments.profiles.as_deref());
     }
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
-    let mut text = String::from(
-        "# Measurements\n\nMade by `cargo xtask bench`, everything in one run on one machine.\n",
-    );
-    text.push_str(&machine());
+    let file = assets::checkout().join("bench/results.md");
+    let mut text = match arguments.only {
+        Some(_) => fs::read_to_string(&file)
+            .with_context(|| format!("could not read {}", file.display()))?,
+        None => {
+            "# Measurements\n\nMade by `cargo xtask bench`, each section in one run on one machine.\n"
+                .to_owned()
+                + &machine()
+        }
+    };
     for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| wanted(name)) {
         println!("==> measuring {name}");
-        let table =
+        let rendered =
             measure(arguments.runs).with_context(|| format!("the measurement {name} failed"))?;
-        let rendered = table.render();
         println!("{rendered}");
-        text.push_str(&rendered);
+        text = with_sections(&text, &rendered);
     }
-    if arguments.only.is_none() {
-        let file = assets::checkout().join("bench/results.md");
-        fs::write(&file, text).with_context(|| format!("could not write {}", file.display()))?;
-        println!("written to {}", file.display());
-    }
+    fs::write(&file, text).with_context(|| format!("could not write {}", file.display()))?;
+    println!("written to {}", file.display());
     Ok(())
+}
+
+/// The document with these sections: each in the place of one with the same title, or at the end.
+fn with_sections(document: &str, sections: &str) -> String {
+    let mut parts: Vec<&str> = split(document);
+    for section in split(sections).into_iter().filter(|it| !it.is_empty()) {
+        let title = section.lines().nth(1);
+        match parts.iter_mut().find(|part| part.lines().nth(1) == title) {
+            Some(part) => *part = section,
+            None => parts.push(section),
+        }
+    }
+    parts.concat()
+}
+
+/// The parts of a document, each but the first beginning with the empty line before its title.
+fn split(document: &str) -> Vec<&str> {
+    let mut starts: Vec<_> = document.match_indices("\n## ").map(|(at, _)| at).collect();
+    starts.push(document.len());
+    let mut parts = vec![&document[..starts[0]]];
+    parts.extend(starts.windows(2).map(|pair| &document[pair[0]..pair[1]]));
+    parts
 }
 
 /// What the machine is, as far as it matters for the figures.
@@ -89,4 +115,18 @@ fn machine() -> String {
         model.trim_start_matches([' ', '\t', ':']),
         kernel.trim()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_sections;
+
+    #[test]
+    fn sections_are_replaced_or_added() {
+        let document = "# M\n\nmachine\n\n## a\n\n1\n\n## b\n\n2\n";
+        assert_eq!(
+            with_sections(document, "\n## a\n\n3\n\n## c\n\n4\n"),
+            "# M\n\nmachine\n\n## a\n\n3\n\n## b\n\n2\n\n## c\n\n4\n"
+        );
+    }
 }

@@ -6,6 +6,7 @@
 pub mod aws_cli;
 mod echo;
 mod javascript;
+mod peers;
 pub mod python_base;
 mod registry;
 
@@ -28,6 +29,13 @@ pub fn prepare_all() -> Result<()> {
     echo::prepare()?;
     registry::prepare()?;
     python_base::prepare()?;
+    Ok(())
+}
+
+/// Makes the peers of the data plane that are not installed as packages.
+pub fn prepare_peers() -> Result<()> {
+    peers::caddy()?;
+    peers::envoy()?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub struct Options {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack, memory or instructions.
+    /// Only this measurement: update, start, unpack, memory, instructions or data-plane.
     #[arg(long)]
     only: Option<String>,
     /// Only count the data plane's instructions and compare them with `bench/instructions.json`; needs no root.
@@ -31,6 +31,9 @@ pub fn run(options: &Options) -> Result<()> {
     if options.ratchet {
         return ratchet(options);
     }
+    if matches!(options.only.as_deref(), Some("data-plane" | "instructions")) {
+        return data_plane(options);
+    }
     machine::root_user()?;
     packages::install_missing(&[
         packages::BUILD,
@@ -38,6 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
         packages::SAMPLE,
         packages::TESTS,
         packages::PEERS,
+        packages::DATA_PLANE_PEERS,
     ])?;
     machine::check()?;
     up::build()?;
@@ -62,6 +66,32 @@ pub fn run(options: &Options) -> Result<()> {
             ]),
     )?;
     assets::prepare_all()?;
+    assets::prepare_peers()?;
+    measure(options)
+}
+
+/// The data plane needs nothing of the rest of the platform, and no root.
+fn data_plane(options: &Options) -> Result<()> {
+    packages::install_missing(&[packages::BUILD, packages::DATA_PLANE_PEERS])?;
+    assets::prepare_peers()?;
+    say("building the proxy and the measurements");
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(workspace::root()).args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "apron-bench",
+        "-p",
+        "apron-proxy",
+        "--bins",
+        "--examples",
+    ]);
+    process::show(&mut build)?;
+    measure(options)
+}
+
+fn measure(options: &Options) -> Result<()> {
     let mut command = Command::new(workspace::target().join("release/apron-bench"));
     command
         .arg("--runs")

@@ -94,6 +94,19 @@ pub const PEERS: &[Package] = &[
     package("umoci", "umoci", "peer: unpacking images"),
 ];
 
+/// What the data plane is compared with, and the clients that do it.
+pub const DATA_PLANE_PEERS: &[Package] = &[
+    package("nginx", "/usr/sbin/nginx", "peer: proxy"),
+    package("haproxy", "/usr/sbin/haproxy", "peer: proxy"),
+    package("wrk", "wrk", "client for HTTP/1.1"),
+    package("nghttp2-client", "h2load", "client for HTTP/2"),
+    package(
+        "valgrind",
+        "valgrind",
+        "counting the data plane's instructions",
+    ),
+];
+
 /// Installs the packages of `groups` whose programs are missing, and says which and why.
 pub fn install_missing(groups: &[&[Package]]) -> Result<()> {
     let missing: Vec<&Package> = groups
