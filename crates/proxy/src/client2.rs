@@ -6,6 +6,7 @@ mod grpc;
 pub(crate) mod intake;
 mod side;
 mod stream;
+mod tunnel;
 
 use crate::deadline::Deadline;
 use crate::visit::Visitor;
@@ -71,7 +72,8 @@ pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(visitor: Visitor, stream: 
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(crate::h1::HEAD_BYTES_MAX as u32)
-        .max_send_buffer_size(SEND_BUFFER_BYTES);
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_connect_protocol();
     let Ok(Ok(connection)) = deadline.bound(Box::pin(builder.handshake(stream))).await else {
         return;
     };

@@ -24,6 +24,7 @@ mod service;
 mod shared;
 mod snapshot;
 mod tls;
+mod tunnel;
 mod upstream2;
 mod visit;
 mod worker;

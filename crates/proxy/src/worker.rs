@@ -34,6 +34,7 @@ pub struct Worker {
     table: RefCell<Arc<Table>>,
     scratch: RefCell<Box<[u8]>>,
     retiring: Cell<bool>,
+    parting: Cell<bool>,
     connections: Cell<usize>,
     left: Notify,
     turn: Cell<usize>,
@@ -52,6 +53,7 @@ impl Worker {
             table: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
             retiring: Cell::new(false),
+            parting: Cell::new(false),
             connections: Cell::new(0),
             left: Notify::new(),
             turn: Cell::new(seed as usize),
@@ -72,6 +74,11 @@ impl Worker {
     /// Whether this process finishes what is under way and takes nothing new.
     pub fn retiring(&self) -> bool {
         self.retiring.get()
+    }
+
+    /// Whether the time this process had to finish is over: what cannot end by itself says its last words.
+    pub fn parting(&self) -> bool {
+        self.parting.get()
     }
 
     /// The next number in turn.

@@ -5,11 +5,12 @@ use crate::buffer::Buffer;
 use crate::deadline::Expired;
 use crate::flow::{Flow, FlowError, WaitsFor};
 use crate::h1::body::{Decoder, Encoder};
-use crate::h1::request::slots;
+use crate::h1::request::{is_websocket, slots};
 use crate::h1::response::{self, Response};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::reason::Reason;
 use crate::service::Finished;
+use crate::tunnel::IDLE_MAX;
 use crate::visit::Caller;
 use crate::visit::connect::Upstream;
 use crate::visit::head::{Answered, NoHead};
@@ -109,21 +110,17 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             let Exchange {
                 client,
                 upstream,
+                intake,
                 answered,
                 interim,
                 finished,
                 ..
             } = self;
-            return End::Next(
-                Box::pin(tunnel::tunnel(
-                    client,
-                    upstream.stream,
-                    answered.inbox,
-                    interim,
-                    finished,
-                ))
-                .await,
-            );
+            let websocket = intake.upgrade.as_deref().is_some_and(is_websocket);
+            let idle = intake.route.idle_timeout.unwrap_or(IDLE_MAX);
+            let upstream = (upstream.stream, answered.inbox);
+            let tunnel = tunnel::tunnel(client, upstream, interim, (websocket, idle), finished);
+            return End::Next(Box::pin(tunnel).await);
         }
         if let Some(response) = &self.response {
             self.finished.bytes_out += response.flow.read_bytes();
@@ -226,12 +223,14 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         let head = &self.answered.inbox.unread()[..length];
         let response = response::parse(head, self.intake.to_head, &mut slots)?;
         match response.status {
-            101 if response.websocket && self.intake.websocket => {
-                rewrite::switching_head(&response, self.interim.tail());
+            101 => {
+                let upgrade = self.intake.upgrade.as_deref();
+                let protocol = upgrade.filter(|protocol| response.switches_to(protocol));
+                let protocol = protocol.ok_or(response::ResponseError::Head)?;
+                rewrite::switching_head(&response, protocol, self.interim.tail());
                 self.finished.status = response.status;
                 self.switched = true;
             }
-            101 => return Err(response::ResponseError::Head),
             // The proxy itself told the client to go on.
             100 => {}
             _ if response.interim() => {

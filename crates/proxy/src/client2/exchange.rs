@@ -3,6 +3,7 @@
 
 use super::intake;
 use super::stream::Stream;
+use super::tunnel::tunnel;
 use crate::buffer::{Buffer, poll_read};
 use crate::client::exchange::CLIENT_STALL_MAX;
 use crate::deadline::Expired;
@@ -12,6 +13,7 @@ use crate::h1::request::slots;
 use crate::h1::response::{self, ResponseError};
 use crate::reason::Reason;
 use crate::service::Finished;
+use crate::tunnel::IDLE_MAX;
 use crate::visit::connect::Upstream;
 use crate::visit::head::{Answered, NoHead};
 use crate::visit::intake::Intake;
@@ -33,6 +35,8 @@ pub(super) enum End {
     Abandoned,
     /// It failed before the response began.
     Failed(Reason),
+    /// The stream has become a WebSocket.
+    Switched(SendStream<Bytes>),
     /// The instance had closed the idle connection; nothing was carried out, so the request may be sent again.
     Again,
 }
@@ -107,6 +111,12 @@ impl<'a> Exchange<'a> {
     /// Runs the exchange to its end.
     pub(super) async fn run(mut self, slot: &Slot) -> End {
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
+        if let End::Switched(sending) = end {
+            let upstream = (self.upstream.stream, self.answered.inbox);
+            let idle = self.intake.route.idle_timeout.unwrap_or(IDLE_MAX);
+            tunnel(self.stream, sending, upstream, idle, self.finished).await;
+            return End::Answered;
+        }
         let Some(mut response) = self.response else {
             return end;
         };
@@ -243,10 +253,26 @@ impl<'a> Exchange<'a> {
         let mut slots = slots();
         let head = &self.answered.inbox.unread()[..length];
         let parsed = response::parse(head, self.intake.to_head, &mut slots)?;
-        if parsed.status == 101 {
+        let mut response = intake::response(&parsed).ok_or(ResponseError::Head)?;
+        if let Some(handshake) = &self.stream.handshake {
+            let switched = parsed.status == 101
+                && parsed.switches_to("websocket")
+                && handshake.is_completed_by(parsed.headers);
+            if switched {
+                self.finished.status = 101;
+                self.answered.inbox.consume(length);
+                response.headers_mut().remove("sec-websocket-accept");
+                *response.status_mut() = http::StatusCode::OK;
+                let sending = self.stream.respond.send_response(response, false);
+                return Ok(Some(sending.map_or(End::Abandoned, End::Switched)));
+            }
+            // To the client a success says that it has a WebSocket.
+            if parsed.status == 101 || (200..300).contains(&parsed.status) {
+                return Err(ResponseError::Head);
+            }
+        } else if parsed.status == 101 {
             return Err(ResponseError::Head);
         }
-        let response = intake::response(&parsed).ok_or(ResponseError::Head)?;
         if parsed.interim() {
             if parsed.status != 100 {
                 // A client that takes no hints is not a failure.

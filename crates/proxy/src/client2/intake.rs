@@ -1,7 +1,7 @@
 //! Between HTTP/2's messages and those the rest of the proxy speaks of.
 
 use crate::h1::name::{ConnectionOptions, Name, allowed_in_trailers, classify, nominated};
-use crate::h1::request::{Refusal, Request};
+use crate::h1::request::{Refusal, Request, is_websocket};
 use crate::h1::response::Response as Answered;
 use crate::h1::{Framing, HEADERS_MAX, Version, host, rewrite};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -50,13 +50,26 @@ pub fn fields<'m>(
     Ok(fields)
 }
 
+/// Whether a request opens a WebSocket (RFC 8441 section 4).
+pub fn asks_for_websocket(parts: &http::request::Parts) -> bool {
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    parts.method == http::Method::CONNECT
+        && protocol.is_some_and(|protocol| is_websocket(protocol.as_str()))
+}
+
 /// Understands a request. `bodyless` says that its stream has ended with the head.
 pub fn request<'h, 'b>(
     parts: &'b http::request::Parts,
     headers: &'h [Header<'b>],
     bodyless: bool,
 ) -> Result<Request<'h, 'b>, Refusal> {
-    let method = parts.method.as_str();
+    let websocket = asks_for_websocket(parts);
+    // What HTTP/1 asks a WebSocket with (RFC 8441 section 5).
+    let method = if websocket {
+        "GET"
+    } else {
+        parts.method.as_str()
+    };
     if method == "CONNECT" {
         return Err(Refusal {
             status: 501,
@@ -100,10 +113,10 @@ pub fn request<'h, 'b>(
         (Some(header), None) => Framing::Length(
             crate::h1::request::content_length(header.value).ok_or(bad("content-length"))?,
         ),
-        (None, None) if bodyless => Framing::None,
+        (None, None) if bodyless || websocket => Framing::None,
         (None, None) => Framing::Chunked,
     };
-    if bodyless && !matches!(framing, Framing::None | Framing::Length(0)) {
+    if (bodyless || websocket) && !matches!(framing, Framing::None | Framing::Length(0)) {
         return Err(bad("content-length"));
     }
     Ok(Request {
@@ -115,7 +128,7 @@ pub fn request<'h, 'b>(
         framing,
         connection: ConnectionOptions::default(),
         expects_continue: false,
-        websocket: false,
+        upgrade: websocket.then_some("websocket"),
         headers,
     })
 }

@@ -3,8 +3,10 @@
 use super::Ended;
 use super::exchange::{End, Exchange};
 use super::side::Side;
+use super::tunnel::Handshake;
 use super::{grpc, intake};
 use crate::deadline::Deadline;
+use crate::h1::request::Refusal;
 use crate::h1::rewrite::Answer;
 use crate::reason::Reason;
 use crate::service::Finished;
@@ -23,6 +25,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// Instances that speak HTTP/2 are not asked for WebSockets.
+const NO_WEBSOCKET: Refusal = Refusal {
+    status: 501,
+    reason: "websocket-to-http2",
+};
+
 /// A stream whose response has not begun.
 pub(super) struct Stream {
     pub(super) visitor: Rc<Visitor>,
@@ -31,6 +39,8 @@ pub(super) struct Stream {
     pub(super) deadline: Deadline,
     /// The client speaks gRPC and is told of failures in its words.
     grpc: bool,
+    /// The client opens a WebSocket, and this is how an instance is asked for it.
+    pub(super) handshake: Option<Handshake>,
 }
 
 impl Caller for Stream {
@@ -57,9 +67,11 @@ pub(super) async fn serve(
     let (parts, body) = request.into_parts();
     let to_head = parts.method == http::Method::HEAD;
     let grpc = grpc::is_spoken(&parts.headers);
+    let handshake =
+        intake::asks_for_websocket(&parts).then(|| Handshake::new(&visitor.worker.request_id()));
     let decision = match refused {
         true => Err(Reason::TooManyConnections),
-        false => decide(&visitor, &parts, body.is_end_stream()),
+        false => decide(&visitor, &parts, body.is_end_stream(), handshake.as_ref()),
     };
     let deadline = visitor.worker.sweep.register();
     let mut stream = Stream {
@@ -68,6 +80,7 @@ pub(super) async fn serve(
         body,
         deadline,
         grpc,
+        handshake,
     };
     match decision {
         Ok(Decision::Forward(intake)) => stream.forward(intake).await,
@@ -103,9 +116,18 @@ fn decide(
     visitor: &Visitor,
     parts: &http::request::Parts,
     bodyless: bool,
+    handshake: Option<&Handshake>,
 ) -> Result<Decision, Reason> {
     let mut cookies = Vec::new();
-    let fields = intake::fields(&parts.headers, &mut cookies).map_err(Reason::Refused)?;
+    let mut fields = intake::fields(&parts.headers, &mut cookies).map_err(Reason::Refused)?;
+    if let Some(handshake) = handshake {
+        const KEY: &str = "sec-websocket-key";
+        fields.retain(|field| field.name != KEY);
+        fields.push(httparse::Header {
+            name: KEY,
+            value: handshake.key.as_bytes(),
+        });
+    }
     let request = intake::request(parts, &fields, bodyless).map_err(Reason::Refused)?;
     Ok(visitor.decide(&request))
 }
@@ -117,6 +139,9 @@ impl Stream {
         let mut record = Record::new(&service);
         self.deadline.set_total(intake.route.timeout);
         if intake.route.protocol == UpstreamProtocol::H2c {
+            if self.handshake.is_some() {
+                return self.fail(Reason::Refused(NO_WEBSOCKET), &intake, &mut record);
+            }
             return Box::pin(self.forward2(&intake, &mut record)).await;
         }
         let mut fresh_only = false;
@@ -136,7 +161,7 @@ impl Stream {
                 .run(&slot)
                 .await
             {
-                End::Answered => return Ended::Answered,
+                End::Answered | End::Switched(_) => return Ended::Answered,
                 End::Abandoned => return Ended::Abandoned,
                 End::Failed(reason) => return self.fail(reason, &intake, &mut record),
                 End::Again => fresh_only = true,

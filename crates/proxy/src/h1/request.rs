@@ -50,8 +50,8 @@ pub struct Request<'h, 'b> {
     pub connection: ConnectionOptions,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// The client asks to switch this connection to WebSocket (RFC 6455 section 4.1); other upgrades are ignored.
-    pub websocket: bool,
+    /// The one protocol the client asks to switch this connection to (RFC 9110 section 7.8).
+    pub upgrade: Option<&'b str>,
     /// All header fields as they came.
     pub headers: &'h [Header<'b>],
 }
@@ -88,7 +88,8 @@ struct Special<'b> {
     chunked: bool,
     connection: ConnectionOptions,
     expects_continue: bool,
-    upgrade_websocket: bool,
+    upgrade: Option<&'b [u8]>,
+    upgrades: usize,
 }
 
 /// Parses one whole head, as found by [`super::head::find_end`].
@@ -119,11 +120,14 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
         (false, None) => Framing::None,
     };
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let websocket = special.upgrade_websocket
+    let may_upgrade = special.upgrades == 1
         && special.connection.upgrade
-        && method == "GET"
         && version == Version::Http11
         && !has_body;
+    let upgrade = special.upgrade.filter(|_| may_upgrade);
+    let upgrade = upgrade
+        .and_then(protocol)
+        .filter(|name| method == "GET" || !is_websocket(name));
     Ok(Request {
         method,
         target,
@@ -133,9 +137,33 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
         framing,
         connection: special.connection,
         expects_continue: special.expects_continue && has_body && version == Version::Http11,
-        websocket,
+        upgrade,
         headers,
     })
+}
+
+/// Whether a protocol that a connection is to be switched to is WebSocket.
+pub fn is_websocket(name: &str) -> bool {
+    name.eq_ignore_ascii_case("websocket")
+}
+
+/// Longest name of a protocol, in bytes.
+const PROTOCOL_BYTES_MAX: usize = 64;
+
+/// Reads an `Upgrade` with one protocol. None that is HTTP: the connection would carry requests that nobody looks at.
+fn protocol(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
+    let is_http = ["h2c", "h2", "http"]
+        .iter()
+        .any(|http| name.eq_ignore_ascii_case(http));
+    (text.len() <= PROTOCOL_BYTES_MAX && is_token(name) && is_token(version) && !is_http)
+        .then_some(text)
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn refusal(error: httparse::Error) -> Refusal {
@@ -183,7 +211,8 @@ fn special<'b>(headers: &[Header<'b>], version: Version) -> Result<Special<'b>, 
             }
             Name::Expect => found.expects_continue = true,
             Name::Upgrade => {
-                found.upgrade_websocket |= header.value.eq_ignore_ascii_case(b"websocket")
+                found.upgrade = Some(header.value);
+                found.upgrades += 1;
             }
             _ => {}
         }
@@ -377,22 +406,32 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_websocket_handshake_counts() {
-        let upgrade =
-            "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
-        let mut room = slots();
-        assert!(parse(upgrade.as_bytes(), &mut room).unwrap().websocket);
-        for other in [
-            upgrade.replace("websocket", "h2c"),
-            upgrade.replace("Upgrade", "keep-alive"),
-            upgrade.replace("GET", "POST"),
-            upgrade.replace("host: a", "host: a\r\ncontent-length: 1"),
-        ] {
+    fn only_a_whole_request_to_upgrade_counts() {
+        let asked =
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\r\n";
+        let upgrade = |head: &str| {
             let mut room = slots();
-            assert!(
-                !parse(other.as_bytes(), &mut room).unwrap().websocket,
-                "{other}"
-            );
+            let request = parse(head.as_bytes(), &mut room).unwrap();
+            request.upgrade.map(str::to_owned)
+        };
+        assert_eq!(upgrade(asked).as_deref(), Some("WebSocket"));
+        for other in ["tcp", "SPDY/3.1", "IRC/6.9"] {
+            let asked = asked.replace("WebSocket", other).replace("GET", "POST");
+            assert_eq!(upgrade(&asked).as_deref(), Some(other));
+        }
+        for ignored in [
+            asked.replace("WebSocket", "h2c"),
+            asked.replace("WebSocket", "HTTP/2.0"),
+            asked.replace("WebSocket", "websocket, tcp"),
+            asked.replace("WebSocket", "websocket\r\nupgrade: tcp"),
+            asked.replace("WebSocket", "a/"),
+            asked.replace("WebSocket", ""),
+            asked.replace("Upgrade", "keep-alive"),
+            asked.replace("GET", "POST"),
+            asked.replace("HTTP/1.1", "HTTP/1.0"),
+            asked.replace("host: a", "host: a\r\ncontent-length: 1"),
+        ] {
+            assert_eq!(upgrade(&ignored), None, "{ignored}");
         }
     }
 }

@@ -36,8 +36,8 @@ pub struct Response<'h, 'b> {
     pub content_length: Option<u64>,
     /// What the `Connection` fields say.
     pub connection: ConnectionOptions,
-    /// The connection becomes a WebSocket.
-    pub websocket: bool,
+    /// What the connection is switched to, if it is (status 101).
+    pub upgrade: Option<&'b str>,
     /// How long the sender keeps an idle connection, if it says so.
     pub keep_alive: Option<Duration>,
     /// All header fields as they came.
@@ -50,6 +50,12 @@ impl Response<'_, '_> {
         self.framing != Framing::UntilClose
             && !self.connection.close
             && (self.version == Version::Http11 || self.connection.keep_alive)
+    }
+
+    /// Whether the connection becomes one of `protocol`.
+    pub fn switches_to(&self, protocol: &str) -> bool {
+        self.upgrade
+            .is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(protocol))
     }
 
     /// Whether another response to the same request follows.
@@ -85,7 +91,7 @@ pub fn parse<'h, 'b>(
         framing: Framing::None,
         content_length: None,
         connection: ConnectionOptions::default(),
-        websocket: false,
+        upgrade: None,
         keep_alive: None,
         headers,
     };
@@ -106,7 +112,7 @@ pub fn parse<'h, 'b>(
 
 /// Reads the special fields into `response`; answers whether the body is chunked.
 fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
-    let (mut chunked, mut upgrade) = (false, false);
+    let (mut chunked, mut upgrade, mut upgrades) = (false, None, 0);
     for header in response.headers {
         match classify(header.name) {
             Name::ContentLength if response.content_length.is_some() => {
@@ -121,12 +127,16 @@ fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
             }
             Name::TransferEncoding => chunked = true,
             Name::Connection => response.connection.add(header.value),
-            Name::Upgrade => upgrade |= header.value.eq_ignore_ascii_case(b"websocket"),
+            Name::Upgrade => {
+                upgrade = std::str::from_utf8(header.value).ok();
+                upgrades += 1;
+            }
             Name::KeepAlive => response.keep_alive = keep_alive(header.value),
             _ => {}
         }
     }
-    response.websocket = response.status == 101 && upgrade && response.connection.upgrade;
+    let switches = response.status == 101 && response.connection.upgrade && upgrades == 1;
+    response.upgrade = upgrade.filter(|_| switches);
     Ok(chunked)
 }
 

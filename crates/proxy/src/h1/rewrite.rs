@@ -70,8 +70,9 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
         request_id.unwrap_or(forwarding.request_id.as_bytes()),
     );
     framing(request.framing, out);
-    if request.websocket {
-        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+    if let Some(protocol) = request.upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        field(out, b"upgrade", protocol.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -167,10 +168,12 @@ pub fn interim_head(response: &Response<'_, '_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the 101 that makes the connection a WebSocket.
-pub fn switching_head(response: &Response<'_, '_>, out: &mut Vec<u8>) {
+/// Writes the 101 that makes the connection one of `protocol`.
+pub fn switching_head(response: &Response<'_, '_>, protocol: &str, out: &mut Vec<u8>) {
     status_and_fields(response, out);
-    out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    out.extend_from_slice(b"connection: upgrade\r\n");
+    field(out, b"upgrade", protocol.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn status_and_fields(response: &Response<'_, '_>, out: &mut Vec<u8>) {

@@ -103,7 +103,7 @@ pub fn response<'h, 'm>(
         framing,
         content_length: length,
         connection: ConnectionOptions::default(),
-        websocket: false,
+        upgrade: None,
         keep_alive: None,
         headers,
     })

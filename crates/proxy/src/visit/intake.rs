@@ -28,8 +28,8 @@ pub struct Intake {
     pub expects_continue: bool,
     /// The client takes trailer fields (`TE: trailers`), which gRPC servers insist on.
     pub te_trailers: bool,
-    /// The client asks for a WebSocket.
-    pub websocket: bool,
+    /// What the client asks to switch the connection to.
+    pub upgrade: Option<Box<str>>,
     /// Where it goes.
     pub route: Arc<Route>,
 }
@@ -113,7 +113,7 @@ impl Visitor {
             persistent,
             expects_continue: request.expects_continue,
             te_trailers: request.takes_trailers(),
-            websocket: request.websocket,
+            upgrade: request.upgrade.map(Box::from),
             route,
         }))
     }

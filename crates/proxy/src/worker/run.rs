@@ -7,9 +7,12 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+
+/// Longest time connections are given when the time to finish is over.
+const PARTING_MAX: Duration = Duration::from_millis(1_500);
 
 /// What becomes of the connections of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,21 @@ fn sweep_upstreams(worker: &Worker) {
     worker.upstreams2.borrow_mut().sweep(now_ms);
 }
 
+/// Gives connections that remain a moment for their last words.
+async fn part(worker: &Worker) {
+    worker.parting.set(true);
+    worker.sweep.run(true);
+    let by = tokio::time::Instant::now() + PARTING_MAX;
+    while worker.connections.get() > 0 {
+        if tokio::time::timeout_at(by, worker.left.notified())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
 /// Waits until the connections have ended, within the bound of the order; orders are still followed.
 async fn leave(worker: &Rc<Worker>, index: usize) {
     // Wakes idle connections, so that they see that it is time to go.
@@ -120,6 +138,7 @@ async fn leave(worker: &Rc<Worker>, index: usize) {
             () = tokio::time::sleep_until(by.into()) => {
                 let count = worker.connections.get();
                 tracing::warn!(count, "connections remain at the end of the drain and are closed");
+                part(worker).await;
                 break;
             }
         }

@@ -13,3 +13,4 @@ mod requests;
 mod smuggling;
 mod streaming;
 mod swap;
+mod tunnels;

@@ -260,7 +260,7 @@ fn a_paused_service_says_so() {
 }
 
 #[test]
-fn a_websocket_is_tunnelled_and_other_upgrades_are_not() {
+fn a_websocket_is_tunnelled_and_http_2_is_not() {
     let origin = Origin::raw(|mut stream| {
         let mut read = Vec::new();
         while let Ok(Some(request)) = crate::rig::origin::receive(&mut stream, &mut read) {
