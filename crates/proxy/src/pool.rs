@@ -16,7 +16,7 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// Connections ready for another request.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: HashMap<usize, Shelf>,
+    idle: HashMap<usize, Shelf, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug)]

@@ -90,9 +90,11 @@ impl Worker {
 
     /// A request id: 32 hexadecimal digits, unguessable enough to correlate log lines and no more than that.
     pub fn request_id(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let words = [self.random(), self.random()];
-        std::array::from_fn(|index| DIGITS[(words[index / 16] >> (index % 16 * 4) & 15) as usize])
+        let mut id = [0; 32];
+        for half in id.chunks_exact_mut(16) {
+            half.copy_from_slice(&hexadecimal(self.random()));
+        }
+        id
     }
 
     /// Steps a SplitMix64 generator.
@@ -103,6 +105,22 @@ impl Worker {
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }
+}
+
+/// A number in 16 hexadecimal digits, all computed at once: each half of it in a word, each digit in a byte.
+fn hexadecimal(number: u64) -> [u8; 16] {
+    let digits = |half: u64| {
+        let pairs = (half & 0xffff) | (half & 0xffff_0000) << 16;
+        let pairs = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
+        let nibbles = (pairs | pairs << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // One where the digit is a letter: letters begin 39 after the digits.
+        let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        nibbles + 0x3030_3030_3030_3030 + letters * 39
+    };
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&digits(number >> 32).to_be_bytes());
+    text[8..].copy_from_slice(&digits(number & 0xffff_ffff).to_be_bytes());
+    text
 }
 
 /// A place at an instance, given back when it is dropped.
@@ -173,6 +191,19 @@ impl Worker {
                 .shared
                 .events
                 .try_send(Event::Unreachable(Arc::clone(instance), error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hexadecimal;
+
+    #[test]
+    fn numbers_are_written_in_hexadecimal() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            let expected = format!("{number:016x}");
+            assert_eq!(hexadecimal(number), expected.as_bytes(), "{number}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Between HTTP/2's messages and those the rest of the proxy speaks of.
 
-use crate::h1::name::{ConnectionOptions, Name, allowed_in_trailers, classify, nominated};
-use crate::h1::request::{Refusal, Request, is_websocket};
+use crate::h1::name::{ConnectionOptions, Name, allowed_in_trailers, classify};
+use crate::h1::request::{Refusal, Request, Sorted, is_websocket};
 use crate::h1::response::Response as Answered;
 use crate::h1::{Framing, HEADERS_MAX, Version, host, rewrite};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -130,6 +130,7 @@ pub fn request<'h, 'b>(
         expects_continue: false,
         upgrade: websocket.then_some("websocket"),
         headers,
+        sorted: Sorted::of(headers),
     })
 }
 
@@ -137,14 +138,8 @@ pub fn request<'h, 'b>(
 pub fn response(answered: &Answered<'_, '_>) -> Option<Response<()>> {
     let mut response = Response::builder().status(answered.status).body(()).ok()?;
     let headers = response.headers_mut();
-    for header in answered.headers {
-        let passes = match classify(header.name) {
-            Name::Other => {
-                !(answered.connection.nominates && nominated(answered.headers, header.name))
-            }
-            name => rewrite::passes_in_response(name),
-        };
-        if passes {
+    for (at, header) in answered.headers.iter().enumerate() {
+        if answered.passing.has(at) {
             headers.append(
                 HeaderName::from_str(header.name).ok()?,
                 HeaderValue::from_bytes(header.value).ok()?,

@@ -1,10 +1,12 @@
 //! The authority of a request: `Host`, absolute-form targets, SNI.
 
+use std::borrow::Cow;
+
 /// A host as routes name it: lower case, without port and without the root's dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct Host<'b> {
     /// The name, for example `app.example.com`, or `[::1]`.
-    pub name: String,
+    pub name: Cow<'b, str>,
     /// The port, if one was given.
     pub port: Option<u16>,
 }
@@ -12,47 +14,79 @@ pub struct Host {
 /// Longest host name, in bytes (RFC 1035 section 2.3.4), with a port.
 const AUTHORITY_BYTES_MAX: usize = 262;
 
-/// Reads `host[:port]`. `None` for anything that is not a registered name, an IPv4 address or a bracketed IPv6 address:
-/// user information, blanks, percent escapes, an empty name, a port out of range.
-pub fn parse(authority: &[u8]) -> Option<Host> {
-    let text = std::str::from_utf8(authority)
-        .ok()
-        .filter(|text| text.len() <= AUTHORITY_BYTES_MAX)?;
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, after) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            (
-                &text[..address.len() + 2],
-                after
-                    .strip_prefix(':')
-                    .or(Some("").filter(|_| after.is_empty()))?,
-            )
-        }
-        None => {
-            let (name, port) = text.split_once(':').unwrap_or((text, ""));
-            let name = name.strip_suffix('.').unwrap_or(name);
-            if name.is_empty() || !name.bytes().all(is_name_byte) {
-                return None;
-            }
-            (name, port)
-        }
-    };
-    let port = match port {
-        "" => None,
-        digits if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().ok()?)
-        }
-        _ => return None,
-    };
-    Some(Host {
-        name: name.to_ascii_lowercase(),
-        port,
-    })
+/// What a byte is in a registered name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Lower,
+    Upper,
+    Colon,
+    Never,
 }
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Never; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            b':' => Class::Colon,
+            _ => Class::Never,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// Reads `host[:port]`. `None` for anything that is not a registered name, an IPv4 address or a bracketed IPv6 address:
+/// user information, blanks, percent escapes, an empty name, a port out of range.
+pub fn parse(authority: &[u8]) -> Option<Host<'_>> {
+    if authority.len() > AUTHORITY_BYTES_MAX {
+        return None;
+    }
+    let bracketed = match authority.strip_prefix(b"[") {
+        Some(rest) => 2 + std::str::from_utf8(rest).ok()?.find(']')?,
+        None => 0,
+    };
+    let (mut end, mut upper) = (bracketed, false);
+    if bracketed > 0 {
+        let address = std::str::from_utf8(&authority[1..bracketed - 1]).ok()?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        upper = true;
+    } else {
+        for byte in authority {
+            match CLASSES[usize::from(*byte)] {
+                Class::Lower => {}
+                Class::Upper => upper = true,
+                Class::Colon => break,
+                Class::Never => return None,
+            }
+            end += 1;
+        }
+    }
+    let (name, port) = authority.split_at(end);
+    let name = std::str::from_utf8(name.strip_suffix(b".").unwrap_or(name)).ok()?;
+    if name.is_empty() {
+        return None;
+    }
+    let name = match upper {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    };
+    let port = match port {
+        [] | b":" => None,
+        [b':', digits @ ..] => Some(port_number(digits)?),
+        _ => return None,
+    };
+    Some(Host { name, port })
+}
+
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = |number: u32, digit: &u8| number * 10 + u32::from(digit - b'0');
+    u16::try_from(digits.iter().fold(0, number)).ok()
 }
 
 #[cfg(test)]
@@ -62,7 +96,7 @@ mod tests {
     fn check(text: &str, expected: Option<(&str, Option<u16>)>) {
         let host = parse(text.as_bytes());
         assert_eq!(
-            host.as_ref().map(|host| (host.name.as_str(), host.port)),
+            host.as_ref().map(|host| (&*host.name, host.port)),
             expected,
             "{text:?}"
         );

@@ -36,24 +36,26 @@ pub enum Name {
 /// `X-Forwarded-For`, so a lookalike must not reach the application.
 pub fn classify(name: &str) -> Name {
     let bytes = name.as_bytes();
-    let known = match bytes.len() {
-        2 if same(bytes, b"te") => Name::HopByHop,
-        4 if same(bytes, b"host") => Name::Host,
-        5 if same(bytes, b"proxy") => Name::HopByHop,
-        6 if same(bytes, b"expect") => Name::Expect,
-        7 if same(bytes, b"upgrade") => Name::Upgrade,
-        9 if same(bytes, b"forwarded") => Name::ForwardedOther,
-        10 if same(bytes, b"connection") => Name::Connection,
-        10 if same(bytes, b"keep-alive") => Name::KeepAlive,
-        12 if same(bytes, b"x-request-id") => Name::RequestId,
-        14 if same(bytes, b"content-length") => Name::ContentLength,
-        14 if same(bytes, b"x-apron-reason") => Name::Reason,
-        15 if same(bytes, b"x-forwarded-for") => Name::ForwardedFor,
-        16 if same(bytes, b"proxy-connection") => Name::HopByHop,
-        17 if same(bytes, b"transfer-encoding") => Name::TransferEncoding,
-        13.. if bytes[0] | 0x20 == b'x' && same(&bytes[..12], b"x-forwarded-") => {
-            Name::ForwardedOther
-        }
+    let Some(first) = bytes.first() else {
+        return Name::Other;
+    };
+    // Length and first letter rule out nearly every other name before any bytes are compared.
+    let known = match (bytes.len(), first | 0x20) {
+        (2, b't') if same(bytes, b"te") => Name::HopByHop,
+        (4, b'h') if same(bytes, b"host") => Name::Host,
+        (5, b'p') if same(bytes, b"proxy") => Name::HopByHop,
+        (6, b'e') if same(bytes, b"expect") => Name::Expect,
+        (7, b'u') if same(bytes, b"upgrade") => Name::Upgrade,
+        (9, b'f') if same(bytes, b"forwarded") => Name::ForwardedOther,
+        (10, b'c') if same(bytes, b"connection") => Name::Connection,
+        (10, b'k') if same(bytes, b"keep-alive") => Name::KeepAlive,
+        (12, b'x') if same(bytes, b"x-request-id") => Name::RequestId,
+        (14, b'c') if same(bytes, b"content-length") => Name::ContentLength,
+        (14, b'x') if same(bytes, b"x-apron-reason") => Name::Reason,
+        (15, b'x') if same(bytes, b"x-forwarded-for") => Name::ForwardedFor,
+        (16, b'p') if same(bytes, b"proxy-connection") => Name::HopByHop,
+        (17, b't') if same(bytes, b"transfer-encoding") => Name::TransferEncoding,
+        (13.., b'x') if same(&bytes[..12], b"x-forwarded-") => Name::ForwardedOther,
         _ => return Name::Other,
     };
     match bytes.contains(&b'_') {
@@ -62,12 +64,68 @@ pub fn classify(name: &str) -> Name {
     }
 }
 
+/// Every byte in lower case, an underscore as a hyphen.
+const FOLDED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'_' => b'-',
+            other => other.to_ascii_lowercase(),
+        };
+        byte += 1;
+    }
+    table
+};
+
 fn same(name: &[u8], lower: &[u8]) -> bool {
-    name.len() == lower.len()
-        && name
-            .iter()
-            .zip(lower)
-            .all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
+    let mut pairs = name.iter().zip(lower);
+    name.len() == lower.len() && pairs.all(|(a, b)| FOLDED[usize::from(*a)] == *b)
+}
+
+/// A set of fields of one head, by their positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields(u128);
+
+// Every field of a head has a bit.
+const _: () = assert!(super::HEADERS_MAX <= u128::BITS as usize);
+
+impl Fields {
+    /// Those of `headers` whose names `wanted` takes.
+    pub fn of(headers: &[httparse::Header<'_>], wanted: impl Fn(Name) -> bool) -> Fields {
+        let mut fields = Fields::default();
+        for (at, header) in headers.iter().enumerate() {
+            if wanted(classify(header.name)) {
+                fields.add(at);
+            }
+        }
+        fields
+    }
+
+    /// Adds the field at this position.
+    pub fn add(&mut self, at: usize) {
+        self.0 |= 1 << (at & 127);
+    }
+
+    /// Whether the field at this position is one of them.
+    pub fn has(self, at: usize) -> bool {
+        self.0 >> (at & 127) & 1 == 1
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// These without those that a `Connection` field names.
+    pub fn without_nominated(mut self, headers: &[httparse::Header<'_>]) -> Fields {
+        for (at, header) in headers.iter().enumerate() {
+            if self.has(at) && nominated(headers, header.name) {
+                self.0 &= !(1 << (at & 127));
+            }
+        }
+        self
+    }
 }
 
 /// Whether a trailer field may be passed on: nothing that frames, routes, authenticates or belongs to one connection

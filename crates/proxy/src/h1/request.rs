@@ -2,7 +2,7 @@
 
 use super::head::version;
 use super::host::{self, Host};
-use super::name::{ConnectionOptions, Name, classify};
+use super::name::{ConnectionOptions, Fields, Name, classify};
 use super::{Framing, HEADERS_MAX, Version};
 use httparse::Header;
 use std::mem::MaybeUninit;
@@ -41,7 +41,7 @@ pub struct Request<'h, 'b> {
     /// The version.
     pub version: Version,
     /// The host to route by.
-    pub host: Host,
+    pub host: Host<'b>,
     /// The host as the client wrote it.
     pub authority: &'b [u8],
     /// How the body ends.
@@ -54,6 +54,41 @@ pub struct Request<'h, 'b> {
     pub upgrade: Option<&'b str>,
     /// All header fields as they came.
     pub headers: &'h [Header<'b>],
+    /// What the rewriting needs to know of them.
+    pub sorted: Sorted<'b>,
+}
+
+/// The fields of a request that are passed on, changed or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sorted<'b> {
+    /// Those that are passed on as they are.
+    pub ordinary: Fields,
+    /// `X-Forwarded-For`.
+    pub forwarded_for: Fields,
+    /// `X-Request-Id`.
+    pub request_id: Fields,
+    /// The head of which the fields are parts, if they are parts of one.
+    pub raw: &'b [u8],
+}
+
+impl<'b> Sorted<'b> {
+    /// Sorts fields that are not parts of one head.
+    pub fn of(headers: &[Header<'b>]) -> Sorted<'b> {
+        let mut sorted = Sorted::default();
+        for (at, header) in headers.iter().enumerate() {
+            sorted.add(classify(header.name), at);
+        }
+        sorted
+    }
+
+    fn add(&mut self, name: Name, at: usize) {
+        match name {
+            Name::Other => self.ordinary.add(at),
+            Name::ForwardedFor => self.forwarded_for.add(at),
+            Name::RequestId => self.request_id.add(at),
+            _ => {}
+        }
+    }
 }
 
 impl Request<'_, '_> {
@@ -90,6 +125,7 @@ struct Special<'b> {
     expects_continue: bool,
     upgrade: Option<&'b [u8]>,
     upgrades: usize,
+    sorted: Sorted<'b>,
 }
 
 /// Parses one whole head, as found by [`super::head::find_end`].
@@ -139,6 +175,10 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
         expects_continue: special.expects_continue && has_body && version == Version::Http11,
         upgrade,
         headers,
+        sorted: Sorted {
+            raw: head,
+            ..special.sorted
+        },
     })
 }
 
@@ -185,8 +225,10 @@ fn refusal(error: httparse::Error) -> Refusal {
 
 fn special<'b>(headers: &[Header<'b>], version: Version) -> Result<Special<'b>, Refusal> {
     let mut found = Special::default();
-    for header in headers {
-        match classify(header.name) {
+    for (at, header) in headers.iter().enumerate() {
+        let name = classify(header.name);
+        found.sorted.add(name, at);
+        match name {
             Name::Host if found.host.is_some() => return Err(bad("host-repeated")),
             Name::Host => found.host = Some(header.value),
             Name::ContentLength if found.length.is_some() => {
@@ -282,7 +324,7 @@ mod tests {
         let parsed = parse(head.as_bytes(), &mut slots);
         let parsed = parsed
             .as_ref()
-            .map(|request| (request.target, request.host.name.as_str(), request.framing));
+            .map(|request| (request.target, &*request.host.name, request.framing));
         assert_eq!(
             parsed.map_err(|refusal| (refusal.status, refusal.reason)),
             expected,

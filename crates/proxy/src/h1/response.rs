@@ -1,7 +1,7 @@
 //! Response heads.
 
 use super::head::version;
-use super::name::{ConnectionOptions, Name, classify};
+use super::name::{ConnectionOptions, Fields, Name, classify};
 use super::request::{Slots, content_length};
 use super::{Framing, Version};
 use httparse::Header;
@@ -42,6 +42,10 @@ pub struct Response<'h, 'b> {
     pub keep_alive: Option<Duration>,
     /// All header fields as they came.
     pub headers: &'h [Header<'b>],
+    /// Those that are passed on.
+    pub passing: Fields,
+    /// The head of which the fields are parts, if they are parts of one.
+    pub raw: &'b [u8],
 }
 
 impl Response<'_, '_> {
@@ -94,6 +98,8 @@ pub fn parse<'h, 'b>(
         upgrade: None,
         keep_alive: None,
         headers,
+        passing: Fields::default(),
+        raw: head,
     };
     let chunked = read_fields(&mut response)?;
     response.framing = match (status, chunked, response.content_length) {
@@ -113,8 +119,9 @@ pub fn parse<'h, 'b>(
 /// Reads the special fields into `response`; answers whether the body is chunked.
 fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
     let (mut chunked, mut upgrade, mut upgrades) = (false, None, 0);
-    for header in response.headers {
+    for (at, header) in response.headers.iter().enumerate() {
         match classify(header.name) {
+            name if passes(name) => response.passing.add(at),
             Name::ContentLength if response.content_length.is_some() => {
                 return Err(ResponseError::Framing);
             }
@@ -135,9 +142,20 @@ fn read_fields(response: &mut Response<'_, '_>) -> Result<bool, ResponseError> {
             _ => {}
         }
     }
+    if response.connection.nominates {
+        response.passing = response.passing.without_nominated(response.headers);
+    }
     let switches = response.status == 101 && response.connection.upgrade && upgrades == 1;
     response.upgrade = upgrade.filter(|_| switches);
     Ok(chunked)
+}
+
+/// Whether a field is passed on in a response: it means nothing to the proxy, or only in requests.
+pub fn passes(name: Name) -> bool {
+    matches!(
+        name,
+        Name::Other | Name::RequestId | Name::ForwardedFor | Name::ForwardedOther | Name::Host
+    )
 }
 
 /// Reads `timeout=5, max=100`.

@@ -2,10 +2,11 @@
 //! answers. Fields of one connection are dropped, framing is written anew from what was understood.
 
 use super::body::Encoder;
-use super::name::{Name, classify, nominated};
+use super::name::Fields;
 use super::request::Request;
 use super::response::Response;
 use super::{Framing, Version};
+use httparse::Header;
 use std::io::Write;
 
 /// What the proxy knows about the client's connection, ready to be written.
@@ -18,7 +19,7 @@ pub struct Forwarding<'a> {
     /// The port the client connected to.
     pub port: &'a str,
     /// The request's id, if the client sent none that can be kept.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
 }
 
 /// Longest request id of a client that is kept, in bytes.
@@ -35,40 +36,86 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the fields at these positions: neighbours with one copy if they are parts of one head.
+fn fields(out: &mut Vec<u8>, headers: &[Header<'_>], chosen: Fields, raw: &[u8]) {
+    let mut at = 0;
+    while at < headers.len() {
+        let first = at;
+        while at < headers.len() && chosen.has(at) {
+            at += 1;
+        }
+        if at > first {
+            match lines(raw, headers, first, at) {
+                Some(lines) => out.extend_from_slice(lines),
+                None => {
+                    for header in &headers[first..at] {
+                        field(out, header.name.as_bytes(), header.value);
+                    }
+                }
+            }
+        }
+        at += 1;
+    }
+}
+
+/// The lines from one field to before another, or to the end, in the head whose parts they are. Only line ends and the
+/// blanks around a value are there and not in the fields, so the lines say what the fields say.
+fn lines<'r>(
+    raw: &'r [u8],
+    headers: &[Header<'_>],
+    first: usize,
+    before: usize,
+) -> Option<&'r [u8]> {
+    let place = |at: usize| {
+        headers.get(at).map_or(raw.len().wrapping_sub(2), |header| {
+            let name = header.name.as_ptr().addr();
+            name.wrapping_sub(raw.as_ptr().addr())
+        })
+    };
+    raw.get(place(first)..place(before))
+}
+
+/// Bytes of these fields when they are written.
+fn bytes_of(headers: &[Header<'_>], raw: &[u8]) -> usize {
+    if !raw.is_empty() {
+        return raw.len();
+    }
+    let bytes = headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len() + 4);
+    bytes.sum()
+}
+
 /// Writes the head of `request` as an application gets it.
 pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: &mut Vec<u8>) {
-    let bytes: usize = request
-        .headers
-        .iter()
-        .map(|header| header.name.len() + header.value.len() + 4)
-        .sum();
+    let sorted = &request.sorted;
+    let bytes = bytes_of(request.headers, sorted.raw);
     out.reserve(bytes + request.method.len() + request.target.len() + ADDED_BYTES);
-    for part in [request.method, " ", request.target, " HTTP/1.1\r\nhost: "] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(request.method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(request.authority);
     out.extend_from_slice(b"\r\n");
-    let mut request_id = None;
-    for header in request.headers {
-        match classify(header.name) {
-            Name::Other
-                if request.connection.nominates && nominated(request.headers, header.name) => {}
-            Name::Other => field(out, header.name.as_bytes(), header.value),
-            Name::RequestId if is_sane_id(header.value) => {
-                request_id = request_id.or(Some(header.value))
-            }
-            _ => {}
-        }
+    let ordinary = match request.connection.nominates {
+        true => sorted.ordinary.without_nominated(request.headers),
+        false => sorted.ordinary,
+    };
+    fields(out, request.headers, ordinary, sorted.raw);
+    out.extend_from_slice(b"x-forwarded-for: ");
+    if !sorted.forwarded_for.is_empty() {
+        forwarded_for(request, out);
     }
-    forwarded_for(request, forwarding.client, out);
-    field(out, b"x-forwarded-proto", forwarding.proto.as_bytes());
-    field(out, b"x-forwarded-host", request.authority);
-    field(out, b"x-forwarded-port", forwarding.port.as_bytes());
-    field(
-        out,
-        b"x-request-id",
-        request_id.unwrap_or(forwarding.request_id.as_bytes()),
-    );
+    out.extend_from_slice(forwarding.client.as_bytes());
+    out.extend_from_slice(b"\r\nx-forwarded-proto: ");
+    out.extend_from_slice(forwarding.proto.as_bytes());
+    out.extend_from_slice(b"\r\nx-forwarded-host: ");
+    out.extend_from_slice(request.authority);
+    out.extend_from_slice(b"\r\nx-forwarded-port: ");
+    out.extend_from_slice(forwarding.port.as_bytes());
+    out.extend_from_slice(b"\r\nx-request-id: ");
+    out.extend_from_slice(request_id(request).unwrap_or(forwarding.request_id));
+    out.extend_from_slice(b"\r\n");
     framing(request.framing, out);
     if let Some(protocol) = request.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
@@ -77,20 +124,25 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
     out.extend_from_slice(b"\r\n");
 }
 
-fn forwarded_for(request: &Request<'_, '_>, client: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"x-forwarded-for: ");
-    for header in request
-        .headers
-        .iter()
-        .filter(|header| classify(header.name) == Name::ForwardedFor)
-    {
+/// What the client says of the way before it, with a comma after each.
+fn forwarded_for(request: &Request<'_, '_>, out: &mut Vec<u8>) {
+    let chosen = |(at, _): &(usize, &Header<'_>)| request.sorted.forwarded_for.has(*at);
+    for (_, header) in request.headers.iter().enumerate().filter(chosen) {
         if !header.value.is_empty() {
             out.extend_from_slice(header.value);
             out.extend_from_slice(b", ");
         }
     }
-    out.extend_from_slice(client.as_bytes());
-    out.extend_from_slice(b"\r\n");
+}
+
+/// The client's id of the request, if it can be kept.
+pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b [u8]> {
+    if request.sorted.request_id.is_empty() {
+        return None;
+    }
+    let chosen = |(at, _): &(usize, &Header<'_>)| request.sorted.request_id.has(*at);
+    let mut ids = request.headers.iter().enumerate().filter(chosen);
+    ids.find_map(|(_, header)| Some(header.value).filter(|value| is_sane_id(value)))
 }
 
 fn is_sane_id(value: &[u8]) -> bool {
@@ -110,8 +162,24 @@ fn framing(framing: Framing, out: &mut Vec<u8>) {
 }
 
 fn content_length(length: u64, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "content-length: {length}\r\n");
+    out.extend_from_slice(b"content-length: ");
+    decimal(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in decimal digits.
+fn decimal(mut number: u64, out: &mut Vec<u8>) {
+    // 2^64 has 20 digits.
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// The client a response goes to.
@@ -177,37 +245,16 @@ pub fn switching_head(response: &Response<'_, '_>, protocol: &str, out: &mut Vec
 }
 
 fn status_and_fields(response: &Response<'_, '_>, out: &mut Vec<u8>) {
-    let bytes: usize = response
-        .headers
-        .iter()
-        .map(|header| header.name.len() + header.value.len() + 4)
-        .sum();
+    let bytes = bytes_of(response.headers, response.raw);
     out.reserve(bytes + response.reason.len() + ADDED_BYTES);
-    let digits = [100, 10, 1].map(|unit| b'0' + (response.status / unit % 10) as u8);
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&digits);
-    out.push(b' ');
+    let mut line = *b"HTTP/1.1 000 ";
+    for (digit, unit) in line[9..12].iter_mut().zip([100, 10, 1]) {
+        *digit += (response.status / unit % 10) as u8;
+    }
+    out.extend_from_slice(&line);
     out.extend_from_slice(response.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
-    for header in response.headers {
-        let passes = match classify(header.name) {
-            Name::Other => {
-                !(response.connection.nominates && nominated(response.headers, header.name))
-            }
-            name => passes_in_response(name),
-        };
-        if passes {
-            field(out, header.name.as_bytes(), header.value);
-        }
-    }
-}
-
-/// Whether a special field means nothing special in a response and is passed on.
-pub fn passes_in_response(name: Name) -> bool {
-    matches!(
-        name,
-        Name::RequestId | Name::ForwardedFor | Name::ForwardedOther | Name::Host
-    )
+    fields(out, response.headers, response.passing, response.raw);
 }
 
 /// An answer the platform itself makes.
@@ -278,7 +325,7 @@ mod tests {
         client: "192.0.2.7",
         proto: "https",
         port: "443",
-        request_id: "made",
+        request_id: b"made",
     };
 
     fn rewritten(head: &str) -> String {
@@ -302,6 +349,27 @@ mod tests {
                         x-forwarded-proto: https\r\nx-forwarded-host: a\r\nx-forwarded-port: 443\r\nx-request-id: kept-1\r\n\
                         content-length: 3\r\n\r\n";
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 1_048_576, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(number, &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn neighbours_are_copied_and_nothing_else() {
+        let head = "GET / HTTP/1.1\r\nA: 1\r\nb:2 \r\nUpgrade: h2c\r\nc: 3\r\nHost: a\r\nKeep-Alive: 1\r\nd:\r\n\r\n";
+        let out = rewritten(head);
+        assert!(
+            out.starts_with(
+                "GET / HTTP/1.1\r\nhost: a\r\nA: 1\r\nb:2 \r\nc: 3\r\nd:\r\nx-forwarded-for: "
+            ),
+            "{out}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A map from names whose copies share what they have in common. A copy is one counter; a change of a copy copies the way
 //! to the entry, which is two nodes of [`FAN`] pointers and the few entries of one leaf, however many entries there are.
 
-use std::hash::{BuildHasher, RandomState};
+use foldhash::quality::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Children of a node; two levels make [`FAN`] squared leaves, so that 10,000 names are two or three to a leaf.
@@ -24,7 +25,7 @@ pub struct Map<V> {
 impl<V> Default for Map<V> {
     fn default() -> Map<V> {
         Map {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             root: Arc::new(node()),
         }
     }

@@ -1,8 +1,8 @@
 //! Between the messages the rest of the proxy speaks of and HTTP/2's, for instances.
 
-use crate::h1::name::{ConnectionOptions, Name, classify};
+use crate::h1::name::{ConnectionOptions, Fields, Name, classify};
 use crate::h1::request::{Refusal, content_length};
-use crate::h1::response::{Response, ResponseError};
+use crate::h1::response::{Response, ResponseError, passes};
 use crate::h1::{Framing, HEADERS_MAX, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use httparse::Header;
@@ -106,6 +106,8 @@ pub fn response<'h, 'm>(
         upgrade: None,
         keep_alive: None,
         headers,
+        passing: Fields::of(headers, passes),
+        raw: &[],
     })
 }
 

@@ -125,12 +125,11 @@ impl Visitor {
         } else {
             "https"
         };
-        let request_id = str::from_utf8(&id).unwrap_or_default();
         let forwarding = Forwarding {
             client: &self.address,
             proto,
             port: &self.port,
-            request_id,
+            request_id: &id,
         };
         let mut head = Vec::new();
         rewrite::request_head(request, forwarding, &mut head);

@@ -211,7 +211,7 @@ proptest! {
         let Search::Complete(length) = find_end(&bytes, 0) else { return Ok(()) };
         let (mut room, mut out) = (slots(), Vec::new());
         let Ok(received) = request::parse(&bytes[..length], &mut room) else { return Ok(()) };
-        let forwarding = Forwarding { client: "192.0.2.1", proto: "https", port: "443", request_id: "id" };
+        let forwarding = Forwarding { client: "192.0.2.1", proto: "https", port: "443", request_id: b"id" };
         request_head(&received, forwarding, &mut out);
         prop_assert_eq!(find_end(&out, 0), Search::Complete(out.len()));
         let mut room = slots();
