@@ -163,6 +163,11 @@ impl Platform {
         command
     }
 
+    /// Where one of its programs is.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Puts another file, of the same content, in the place of the proxy's program, as an upgrade does. Only for a platform
     /// with [`Settings::own_programs`].
     pub fn replace_proxy_program(&self) -> Result<()> {
@@ -176,16 +181,9 @@ impl Platform {
         fs::rename(&new, &program).context("could not replace the proxy's program")
     }
 
-    /// Puts the present program of the proxy into service: the control plane looks for it when it starts.
-    pub fn upgrade_proxy(&mut self) -> Result<()> {
-        let serve = processes::only(self, processes::Role::Serve)?;
-        serve.kill();
-        crate::wait::until_true(
-            "the control plane to end",
-            std::time::Duration::from_secs(10),
-            || Ok(!serve.is_alive()),
-        )?;
-        self.up()
+    /// Puts the present program of the proxy into service.
+    pub fn upgrade_proxy(&self) -> Result<()> {
+        run::ok(&mut self.apron(&["proxy", "upgrade"])).map(drop)
     }
 
     /// `apron up`, and reads what `apron env` says.

@@ -37,6 +37,8 @@ http = ["127.0.0.1:80", "[::1]:80"]
 # How long new instances may take to become healthy, requests of old ones to end, applications to react to SIGTERM.
 healthy_within_seconds = 300
 drain_seconds = 120
+# How long connections of a replaced proxy may take to end.
+proxy_drain_seconds = 120
 stop_grace_seconds = 30
 "#;
 
@@ -88,6 +90,8 @@ pub struct Deployment {
     pub healthy_within_seconds: u64,
     /// Seconds that requests of instances out of the routes may take.
     pub drain_seconds: u64,
+    /// Seconds that connections of a replaced proxy may take to end.
+    pub proxy_drain_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL.
     pub stop_grace_seconds: u64,
 }
@@ -131,6 +135,7 @@ impl Default for Deployment {
         Deployment {
             healthy_within_seconds: 300,
             drain_seconds: 120,
+            proxy_drain_seconds: 120,
             stop_grace_seconds: 30,
         }
     }

@@ -8,6 +8,7 @@ mod identity;
 mod operate;
 mod paths;
 mod process;
+mod proxy;
 mod registry;
 mod serve;
 mod status;
@@ -94,6 +95,11 @@ enum Command {
         #[command(subcommand)]
         command: registry::Command,
     },
+    /// The data plane's process.
+    Proxy {
+        #[command(subcommand)]
+        command: proxy::Command,
+    },
     /// Run the control plane in the foreground.
     Serve {
         /// Leave the terminal's session, as `apron up` asks.
@@ -116,6 +122,7 @@ fn main() -> ExitCode {
         Command::Why { service, operation } => operate::why(&paths, &service, operation),
         Command::Connect { connection } => operate::connect(&paths, &connection),
         Command::Registry { command } => registry::registry(&paths, command),
+        Command::Proxy { command } => proxy::proxy(&paths, command),
         Command::Serve { detach } => serve::serve(&paths, detach),
     };
     match result {

@@ -13,7 +13,7 @@ use apron_aws::sigv4::Secret;
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
 use apron_control::dataplane::link::ProxyLink;
-use apron_control::dataplane::process::{ProxyConfig, Sockets, sockets, supervise};
+use apron_control::dataplane::process::{ProxyConfig, Sockets, Upgrades, sockets, supervise};
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
 use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials};
 use apron_control::engine::Unwatched;
@@ -29,11 +29,8 @@ use async_trait::async_trait;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// How long requests that a replaced proxy still has may take.
-const PROXY_RETIRES_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs the control plane until SIGTERM or SIGINT. Instances and the proxy go on without it.
 pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
@@ -78,11 +75,13 @@ async fn run(paths: &Paths) -> Result<()> {
     let identity = Identity::read_or_make(paths, config.account_id.as_deref())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
     let mut listeners = Vec::new();
     for address in &config.listen.api {
         listeners.push(listener::bind(*address).await?);
     }
-    let (site, logs) = start(paths, &config, &identity).await?;
+    let (site, logs, upgrades) = start(paths, &config, &identity).await?;
+    tokio::spawn(look_for_upgrades(hangup, upgrades));
     let authority = Authority::open(paths.data(), certificates::now())?;
     let tls = certificates::keep_api(authority, config.api_names(&identity.account_id))?;
     for listener in listeners {
@@ -100,7 +99,11 @@ async fn run(paths: &Paths) -> Result<()> {
 }
 
 /// Starts everything behind the listener.
-async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<(Site, Arc<Logs>)> {
+async fn start(
+    paths: &Paths,
+    config: &Config,
+    identity: &Identity,
+) -> Result<(Site, Arc<Logs>, Upgrades)> {
     let settings = config.settings(&identity.account_id);
     let store = Store::open(&paths.store())
         .await
@@ -115,7 +118,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<(S
     let authority = Authority::open(paths.data(), certificates::now())?;
     let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
     let service_certificates = certificates::keep_services(authority, service_names)?;
-    supervise(doors.proxy, doors.sockets)?;
+    let upgrades = supervise(doors.proxy, doors.sockets, doors.link.clone())?;
     let platform = Platform::start(Parts {
         settings: settings.clone(),
         store: store.clone(),
@@ -135,7 +138,14 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<(S
     tokio::spawn(news::read(doors.news, platform.clone()));
     tokio::spawn(retain_logs(logs.clone()));
     let site = site(settings, store, content, logs.clone(), identity, platform).await?;
-    Ok((site, logs))
+    Ok((site, logs, upgrades))
+}
+
+/// A hang-up is the operator's word that another proxy may be installed.
+async fn look_for_upgrades(mut hangup: Signal, upgrades: Upgrades) {
+    while hangup.recv().await.is_some() {
+        upgrades.look();
+    }
 }
 
 async fn site(
@@ -236,11 +246,9 @@ fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         uid: config.proxy_uid,
         gid: config.proxy_uid,
+        retire_within: Duration::from_secs(config.deployment.proxy_drain_seconds),
     };
-    let retiring = link.clone();
-    let sockets = sockets(&proxy, move |pid| {
-        retiring.retire(pid, PROXY_RETIRES_WITHIN)
-    })?;
+    let sockets = sockets(&proxy)?;
     Ok(Doors {
         link,
         news,

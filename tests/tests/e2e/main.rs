@@ -11,6 +11,7 @@ mod isolation;
 mod kill_control;
 mod kill_parts;
 mod lifecycle;
+mod proxy_upgrade;
 mod reboot;
 mod registry_clients;
 mod registry_protocol;

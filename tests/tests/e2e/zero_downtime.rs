@@ -93,7 +93,7 @@ fn deployments(platform: &Platform, name: &str, images: &[String; 2]) -> Result<
 
 #[test]
 fn twenty_upgrades_of_the_proxy_under_load_of_every_kind_fail_no_request() -> Result<()> {
-    let mut platform = Platform::start_with(&Settings {
+    let platform = Platform::start_with(&Settings {
         own_programs: true,
         ..Settings::default()
     })?;

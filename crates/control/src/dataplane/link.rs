@@ -10,7 +10,7 @@ use super::board::Board;
 use super::{DataPlane, DataPlaneError, Update};
 use apron_link::proxy::ServiceStatistics;
 use async_trait::async_trait;
-use sessions::Sessions;
+use sessions::{Session, Sessions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +92,35 @@ impl ProxyLink {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.state().sessions.retire(pid, within_ms);
         self.progressed();
+    }
+
+    /// A proxy runs: while it is not connected, nothing is known of what it uses.
+    pub fn expect(&self, pid: u32) {
+        self.state().sessions.expect(pid);
+    }
+
+    /// A proxy's process has ended.
+    pub fn gone(&self, pid: u32) {
+        self.state().sessions.gone(pid);
+        self.progressed();
+    }
+
+    /// Waits until a proxy has acknowledged a table.
+    pub async fn follows(&self, pid: u32) {
+        self.until(|sessions| sessions.of(pid).any(|session| session.acknowledged > 0))
+            .await;
+    }
+
+    /// Waits until a proxy has been told to retire.
+    pub async fn heard_to_retire(&self, pid: u32) {
+        let was_told = |session: &Session| matches!(session.retire, Some((_, true)));
+        self.until(|sessions| sessions.of(pid).any(was_told)).await;
+    }
+
+    async fn until(&self, mut is_so: impl FnMut(&Sessions) -> bool) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in `self`, so the channel cannot close.
+        let _ = progress.wait_for(|_| is_so(&self.state().sessions)).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -163,6 +163,7 @@ async fn speak(
             Turn::Send(message) => {
                 send(write, &message).await?;
                 sent_at = Instant::now();
+                link.progressed();
             }
             Turn::Wait(false) => wake.notified().await,
             Turn::Wait(true) => timeout_at(sent_at + ANSWER_WITHIN, wake.notified())

@@ -1,12 +1,9 @@
 //! What is known of each connected proxy.
 
 use apron_link::proxy::Draining;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::Notify;
-
-/// Proxies that are asked to retire before they connect, at most.
-const RETIRING_MAX: usize = 16;
 
 /// A connection, numbered in order.
 pub type SessionId = u64;
@@ -35,8 +32,10 @@ pub struct Sessions {
     /// The highest number of a table that any proxy acknowledged in this life of the control plane.
     highest: u64,
     all: BTreeMap<SessionId, Session>,
-    /// Process ids that are to retire, with their milliseconds.
+    /// Process ids that are to retire, with their milliseconds; until the process is gone.
     to_retire: BTreeMap<u32, u64>,
+    /// Processes that run, connected or not.
+    alive: BTreeSet<u32>,
 }
 
 impl Sessions {
@@ -63,11 +62,24 @@ impl Sessions {
         self.all.get_mut(&id)
     }
 
+    /// A proxy runs, connected or not.
+    pub fn expect(&mut self, pid: u32) {
+        self.alive.insert(pid);
+    }
+
+    /// A proxy's process has ended.
+    pub fn gone(&mut self, pid: u32) {
+        self.alive.remove(&pid);
+        self.to_retire.remove(&pid);
+    }
+
+    /// The connections of a process.
+    pub fn of(&self, pid: u32) -> impl Iterator<Item = &Session> {
+        self.all.values().filter(move |session| session.pid == pid)
+    }
+
     /// A proxy is to retire.
     pub fn retire(&mut self, pid: u32, within_ms: u64) {
-        if self.to_retire.len() >= RETIRING_MAX {
-            self.to_retire.clear();
-        }
         self.to_retire.insert(pid, within_ms);
         for session in self.all.values_mut().filter(|session| session.pid == pid) {
             session.retire = Some((within_ms, false));
@@ -133,6 +145,7 @@ impl Sessions {
                 || session.acknowledged < left_at
                 || session.draining.contains_key(instance)
         };
-        self.all.is_empty() || self.all.values().any(may_use)
+        let is_silent = |pid: &u32| self.of(*pid).next().is_none();
+        self.all.is_empty() || self.alive.iter().any(is_silent) || self.all.values().any(may_use)
     }
 }
