@@ -2,7 +2,6 @@
 
 mod certificates;
 mod lock;
-mod news;
 
 use crate::config::Config;
 use crate::identity::Identity;
@@ -128,6 +127,7 @@ async fn start(
         compute: node,
         logs: logs.clone(),
         dataplane: doors.link,
+        news: doors.news,
         certificates: service_certificates,
         clock: Arc::new(Machine),
         chance: Arc::new(Machine),
@@ -135,7 +135,6 @@ async fn start(
     })
     .await
     .context("cannot start the control plane")?;
-    tokio::spawn(news::read(doors.news, platform.clone()));
     tokio::spawn(retain_logs(logs.clone()));
     let site = site(settings, store, content, logs.clone(), identity, platform).await?;
     Ok((site, logs, upgrades))

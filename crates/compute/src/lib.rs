@@ -190,6 +190,12 @@ pub trait Compute: Send + Sync {
     /// Every instance that has any trace, including those a former run of the platform started.
     async fn list(&self) -> Result<Vec<InstanceStatus>, ComputeError>;
 
+    /// One instance as [`Compute::list`] would show it; `None` when it has no trace.
+    async fn status(&self, id: &InstanceId) -> Result<Option<InstanceStatus>, ComputeError> {
+        let all = self.list().await?;
+        Ok(all.into_iter().find(|status| status.id == *id))
+    }
+
     /// One probe of an instance, bounded by `timeout`. Never fails: what goes wrong is the evidence.
     async fn probe(&self, id: &InstanceId, probe: &Probe, timeout: Duration) -> ProbeAnswer;
 

@@ -33,11 +33,33 @@ pub enum Behaviour {
     Unusable(String),
 }
 
+/// An instance that is not there.
+struct Simulated {
+    spec: InstanceSpec,
+    state: InstanceState,
+    /// Its number among all that were ever started, of which its address is made.
+    number: u64,
+}
+
+impl Simulated {
+    fn status(&self) -> InstanceStatus {
+        let number = u32::try_from(self.number).unwrap_or(u32::MAX);
+        let host = u32::from(Ipv4Addr::new(127, 1, 0, 0)).saturating_add(number);
+        InstanceStatus {
+            id: self.spec.id.clone(),
+            service: self.spec.service.clone(),
+            revision: self.spec.revision,
+            state: self.state.clone(),
+            address: Some(SocketAddr::from((Ipv4Addr::from(host), self.spec.port))),
+        }
+    }
+}
+
 #[derive(Default)]
 struct World {
     behaviours: BTreeMap<Digest, Behaviour>,
     prepared: BTreeSet<Digest>,
-    instances: BTreeMap<InstanceId, (InstanceSpec, InstanceState)>,
+    instances: BTreeMap<InstanceId, Simulated>,
     created: u64,
     reader: Option<mpsc::Sender<ComputeEvent>>,
 }
@@ -84,13 +106,13 @@ impl Simulator {
 
     fn end(&self, id: &InstanceId, exit: Exit) {
         let mut world = self.world();
-        let Some((_, state)) = world.instances.get_mut(id) else {
+        let Some(instance) = world.instances.get_mut(id) else {
             return;
         };
-        if matches!(state, InstanceState::Exited(_)) {
+        if matches!(instance.state, InstanceState::Exited(_)) {
             return;
         }
-        *state = InstanceState::Exited(exit.clone());
+        instance.state = InstanceState::Exited(exit.clone());
         send(
             &world,
             ComputeEvent::Exited {
@@ -136,10 +158,12 @@ impl Compute for Simulator {
                 });
             }
             world.created += 1;
-            world.instances.insert(
-                spec.id.clone(),
-                (spec.clone(), InstanceState::Running { since: Millis(0) }),
-            );
+            let instance = Simulated {
+                spec: spec.clone(),
+                state: InstanceState::Running { since: Millis(0) },
+                number: world.created,
+            };
+            world.instances.insert(spec.id.clone(), instance);
             send(
                 &world,
                 ComputeEvent::Started {
@@ -185,22 +209,11 @@ impl Compute for Simulator {
 
     async fn list(&self) -> Result<Vec<InstanceStatus>, ComputeError> {
         let world = self.world();
-        let address = |index: usize, port: u16| {
-            let host = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + index as u32);
-            Some(SocketAddr::from((host, port)))
-        };
-        Ok(world
-            .instances
-            .iter()
-            .enumerate()
-            .map(|(index, (id, (spec, state)))| InstanceStatus {
-                id: id.clone(),
-                service: spec.service.clone(),
-                revision: spec.revision,
-                state: state.clone(),
-                address: address(index, spec.port),
-            })
-            .collect())
+        Ok(world.instances.values().map(Simulated::status).collect())
+    }
+
+    async fn status(&self, id: &InstanceId) -> Result<Option<InstanceStatus>, ComputeError> {
+        Ok(self.world().instances.get(id).map(Simulated::status))
     }
 
     async fn probe(&self, id: &InstanceId, _probe: &Probe, _timeout: Duration) -> ProbeAnswer {
@@ -212,8 +225,10 @@ impl Compute for Simulator {
         };
         match world.instances.get(id) {
             None => no(false, "no such instance"),
-            Some((_, InstanceState::Exited(_))) => no(false, "connection refused"),
-            Some((spec, _)) => match world.behaviours.get(&spec.image) {
+            Some(instance) if matches!(instance.state, InstanceState::Exited(_)) => {
+                no(false, "connection refused")
+            }
+            Some(instance) => match world.behaviours.get(&instance.spec.image) {
                 Some(Behaviour::Unhealthy(detail)) => no(true, detail),
                 _ => ProbeAnswer {
                     healthy: true,
@@ -235,7 +250,7 @@ impl Compute for Simulator {
         let used: BTreeSet<Digest> = world
             .instances
             .values()
-            .map(|(spec, _)| spec.image.clone())
+            .map(|instance| instance.spec.image.clone())
             .collect();
         world
             .prepared

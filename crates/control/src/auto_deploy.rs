@@ -8,7 +8,7 @@ use crate::executor::StepError;
 use crate::images::Place;
 use crate::operations::{Operations, Plan};
 use apron_domain::service::RepositoryType;
-use apron_domain::{Digest, OperationKind, Service, ServiceStatus, Trigger};
+use apron_domain::{Digest, OperationKind, Service, ServiceId, ServiceStatus, Trigger};
 use apron_oci::Reference;
 use std::sync::Arc;
 
@@ -32,12 +32,7 @@ impl AutoDeploy {
             }
             match service.status {
                 ServiceStatus::Running => self.deploy(&service).await?,
-                ServiceStatus::OperationInProgress => {
-                    self.engine
-                        .store
-                        .service_update(&service.id, |s| s.push_pending = true)
-                        .await?;
-                }
+                ServiceStatus::OperationInProgress => self.remember(&service.id).await?,
                 _ => {}
             }
         }
@@ -93,10 +88,17 @@ impl AutoDeploy {
             })
             .await?;
         if let Err(ServiceStatus::OperationInProgress) = begun {
-            self.engine
-                .store
-                .service_update(&service.id, |s| s.push_pending = true)
-                .await?;
+            self.remember(&service.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a push deployed when the service's operation ends, also when it has just ended.
+    async fn remember(&self, service: &ServiceId) -> Result<(), StepError> {
+        let store = &self.engine.store;
+        let stored = store.service_update(service, |s| s.push_pending = true);
+        if stored.await?.status != ServiceStatus::OperationInProgress {
+            self.operations.poke();
         }
         Ok(())
     }

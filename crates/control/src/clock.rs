@@ -1,12 +1,19 @@
 //! The two things decisions must not take for themselves: the time and chance.
 
 use apron_domain::Millis;
+use async_trait::async_trait;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Where the time comes from.
+#[async_trait]
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Millis;
+
+    /// Waits until this time. On a clock that is set while somebody waits, until then by the clock before.
+    async fn reach(&self, at: Millis);
 }
 
 /// Where random bytes come from.
@@ -26,6 +33,7 @@ pub fn random<const N: usize>(chance: &dyn Chance) -> [u8; N] {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine;
 
+#[async_trait]
 impl Clock for Machine {
     fn now(&self) -> Millis {
         // The one place where the control plane reads the wall clock.
@@ -35,6 +43,10 @@ impl Clock for Machine {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn reach(&self, at: Millis) {
+        tokio::time::sleep(Duration::from_millis(at.since(self.now()))).await;
     }
 }
 
@@ -47,7 +59,7 @@ impl Chance for Machine {
 /// A clock that is moved by hand and a predictable source of bytes, for tests.
 #[derive(Debug, Default)]
 pub struct Manual {
-    now: AtomicU64,
+    now: watch::Sender<Millis>,
     drawn: AtomicU64,
 }
 
@@ -55,20 +67,26 @@ impl Manual {
     /// A clock at this time.
     pub fn at(now: Millis) -> Manual {
         Manual {
-            now: AtomicU64::new(now.0),
+            now: watch::Sender::new(now),
             drawn: AtomicU64::new(0),
         }
     }
 
     /// Moves the clock forward.
     pub fn pass(&self, ms: u64) {
-        self.now.fetch_add(ms, Ordering::SeqCst);
+        self.now.send_modify(|now| *now = now.plus(ms));
     }
 }
 
+#[async_trait]
 impl Clock for Manual {
     fn now(&self) -> Millis {
-        Millis(self.now.load(Ordering::SeqCst))
+        *self.now.borrow()
+    }
+
+    async fn reach(&self, at: Millis) {
+        // The sender is this clock itself, so the channel is open.
+        let _ = self.now.subscribe().wait_for(|now| *now >= at).await;
     }
 }
 

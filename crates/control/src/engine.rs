@@ -1,11 +1,15 @@
 //! The parts that operations and reconcilers work with, introduced to each other once.
 
+use crate::agenda::Agenda;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::fleet::Fleet;
 use crate::images::Images;
 use crate::routes::{Routes, RoutesError};
+use crate::scaler::Scaler;
 use crate::settings::Settings;
+use crate::traffic::meters::Meters;
+use crate::troubles::Troubles;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
 use apron_domain::operation::Patience;
 use apron_domain::{Digest, InstanceId, Millis, Operation, Service, ServiceConfig, ServiceId};
@@ -51,6 +55,14 @@ pub struct Engine {
     pub compute: Arc<dyn Compute>,
     /// The backend's present view.
     pub fleet: Arc<Fleet>,
+    /// What the reconciler has to do.
+    pub agenda: Arc<Agenda>,
+    /// The numbers of instances.
+    pub scaler: Arc<Scaler>,
+    /// The counters of the traffic.
+    pub meters: Arc<Meters>,
+    /// Services that cannot start instances.
+    pub troubles: Arc<Troubles>,
     /// The route table.
     pub routes: Routes,
     /// The services' log streams.

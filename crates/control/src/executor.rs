@@ -99,6 +99,11 @@ impl Executor {
         });
     }
 
+    /// Wakes who waits for the end of an operation.
+    pub fn poke(&self) {
+        self.finished.notify_one();
+    }
+
     /// Waits until some operation has ended since the last call.
     pub async fn finished(&self) {
         self.finished.notified().await;
@@ -122,6 +127,7 @@ impl Executor {
             }
         }
         self.engine.fleet.poke();
+        self.engine.agenda.poke(&operation.service);
     }
 
     /// One step and what is written of it.
@@ -174,6 +180,7 @@ impl Executor {
         note: &str,
     ) -> Result<Operation, StepError> {
         self.engine.store.operation_save(&next, note).await?;
+        self.engine.agenda.poke(&next.service);
         let service = self.service(&before.service).await?;
         self.tell(before, &next, &service).await;
         Ok(next)

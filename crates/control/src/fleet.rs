@@ -2,13 +2,13 @@
 //!
 //! Nothing here is stored: after a restart the backend is asked again.
 
+use crate::agenda::Agenda;
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use apron_compute::{Compute, ComputeError, ComputeEvent, Exit, InstanceState, InstanceStatus};
 use apron_domain::steady::{Observation, Pulse};
 use apron_domain::{InstanceId, Millis, ServiceId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,12 +22,19 @@ const TAIL_LINE_CHARS_MAX: usize = 500;
 /// Events taken from the backend at once.
 const BATCH_MAX: usize = 512;
 
+/// Instances whose lives changed at once beyond which the whole view is read.
+const SINGLY_MAX: usize = 64;
+
 /// How often the backend's view is read without a reason.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {
     statuses: BTreeMap<InstanceId, InstanceStatus>,
+    /// The same by service.
+    of_service: BTreeMap<ServiceId, BTreeSet<InstanceId>>,
+    /// Why the backend would not start an instance.
+    refusals: BTreeMap<InstanceId, String>,
     pulses: BTreeMap<InstanceId, (Pulse, Millis)>,
     tails: BTreeMap<InstanceId, VecDeque<String>>,
     /// Instances whose end was told, and with it everything they printed.
@@ -36,26 +43,58 @@ struct State {
     expected: BTreeMap<InstanceId, ServiceId>,
 }
 
+impl State {
+    /// Takes in what the backend shows of an instance; answers its service when that is something new.
+    fn see(&mut self, id: &InstanceId, seen: Option<InstanceStatus>) -> Option<ServiceId> {
+        let known = self.statuses.get(id);
+        if known == seen.as_ref() {
+            return None;
+        }
+        let service = known.or(seen.as_ref()).map(|s| s.service.clone())?;
+        match seen {
+            Some(status) => {
+                let of_service = self.of_service.entry(service.clone()).or_default();
+                of_service.insert(id.clone());
+                self.statuses.insert(id.clone(), status);
+            }
+            None => {
+                self.statuses.remove(id);
+                if let Some(of_service) = self.of_service.get_mut(&service) {
+                    of_service.remove(id);
+                    if of_service.is_empty() {
+                        self.of_service.remove(&service);
+                    }
+                }
+            }
+        }
+        Some(service)
+    }
+}
+
 /// The live view of all instances.
 pub struct Fleet {
     compute: Arc<dyn Compute>,
     chronicle: Arc<Chronicle>,
     clock: Arc<dyn Clock>,
+    agenda: Arc<Agenda>,
     state: Mutex<State>,
     changed: Notify,
 }
 
 impl Fleet {
-    /// A view of this backend; `chronicle` gets what instances print.
+    /// A view of this backend; `chronicle` gets what instances print, and services to which something happens are
+    /// written into the agenda.
     pub fn new(
         compute: Arc<dyn Compute>,
         chronicle: Arc<Chronicle>,
         clock: Arc<dyn Clock>,
+        agenda: Arc<Agenda>,
     ) -> Arc<Fleet> {
         Arc::new(Fleet {
             compute,
             chronicle,
             clock,
+            agenda,
             state: Mutex::default(),
             changed: Notify::new(),
         })
@@ -76,18 +115,20 @@ impl Fleet {
                 tracing::error!("the compute backend ended its events");
                 return;
             }
-            let lives = batch
-                .iter()
-                .any(|e| !matches!(e, ComputeEvent::Output { .. }));
+            let lives: BTreeSet<InstanceId> = batch.iter().filter_map(life).cloned().collect();
             self.take_in(std::mem::take(&mut batch)).await;
-            if lives || received.is_err() {
-                self.refresh_or_log().await;
+            if received.is_err() || lives.len() > SINGLY_MAX {
+                self.or_log(self.refresh().await);
+            } else {
+                for id in &lives {
+                    self.or_log(self.refresh_one(id).await);
+                }
             }
         }
     }
 
-    async fn refresh_or_log(&self) {
-        if let Err(error) = self.refresh().await {
+    fn or_log(&self, refreshed: Result<(), ComputeError>) {
+        if let Err(error) = refreshed {
             tracing::error!(%error, "the compute backend cannot list its instances");
         }
     }
@@ -95,23 +136,46 @@ impl Fleet {
     /// Reads the backend's view anew.
     pub async fn refresh(&self) -> Result<(), ComputeError> {
         let list = self.compute.list().await?;
+        let mut seen: BTreeMap<InstanceId, InstanceStatus> = list
+            .into_iter()
+            .map(|status| (status.id.clone(), status))
+            .collect();
+        let mut touched = BTreeSet::new();
         {
             let mut state = self.state();
-            state.statuses = list
-                .into_iter()
-                .map(|status| (status.id.clone(), status))
-                .collect();
+            let known: Vec<InstanceId> = state.statuses.keys().cloned().collect();
+            for id in known {
+                touched.extend(state.see(&id, seen.remove(&id)));
+            }
+            for (id, status) in seen {
+                touched.extend(state.see(&id, Some(status)));
+            }
             let State {
                 statuses,
                 pulses,
                 tails,
                 ended,
                 expected,
+                ..
             } = &mut *state;
             let is_known = |id: &InstanceId| statuses.contains_key(id) || expected.contains_key(id);
             pulses.retain(|id, _| is_known(id));
             tails.retain(|id, _| is_known(id));
             ended.retain(|id| is_known(id));
+        }
+        for service in &touched {
+            self.agenda.poke(service);
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Reads the backend's view of one instance anew.
+    pub async fn refresh_one(&self, id: &InstanceId) -> Result<(), ComputeError> {
+        let seen = self.compute.status(id).await?;
+        let touched = self.state().see(id, seen);
+        if let Some(service) = &touched {
+            self.agenda.poke(service);
         }
         self.changed.notify_waiters();
         Ok(())
@@ -150,14 +214,23 @@ impl Fleet {
 
     /// Says that an instance is about to be asked for, so that what it prints first finds its service.
     pub fn expect(&self, id: &InstanceId, service: &ServiceId) {
-        self.state().expected.insert(id.clone(), service.clone());
+        let mut state = self.state();
+        state.refusals.remove(id);
+        state.expected.insert(id.clone(), service.clone());
+    }
+
+    /// Notes that the backend would not start an instance, and why: it counts as ended until it is forgotten.
+    pub fn refused(&self, id: &InstanceId, service: &ServiceId, why: String) {
+        self.state().refusals.insert(id.clone(), why);
+        self.agenda.poke(service);
     }
 
     /// Forgets an instance that was removed.
     pub fn forget(&self, id: &InstanceId) {
         let mut state = self.state();
+        state.see(id, None);
         state.expected.remove(id);
-        state.statuses.remove(id);
+        state.refusals.remove(id);
         state.pulses.remove(id);
         state.tails.remove(id);
         state.ended.remove(id);
@@ -203,19 +276,17 @@ impl Fleet {
         self.state().statuses.get(id).cloned()
     }
 
-    /// Every instance the backend has a trace of.
-    pub fn ids(&self) -> Vec<InstanceId> {
-        self.state().statuses.keys().cloned().collect()
+    /// Every instance of a service the backend has a trace of.
+    pub fn of_service(&self, service: &ServiceId) -> Vec<InstanceId> {
+        let state = self.state();
+        let ids = state.of_service.get(service);
+        ids.map(|ids| ids.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
-    /// Where instances are reached.
-    pub fn addresses(&self) -> BTreeMap<InstanceId, SocketAddr> {
-        let state = self.state();
-        state
-            .statuses
-            .values()
-            .filter_map(|s| Some((s.id.clone(), s.address?)))
-            .collect()
+    /// Every service of which the backend has a trace of an instance.
+    pub fn services(&self) -> BTreeSet<ServiceId> {
+        self.state().of_service.keys().cloned().collect()
     }
 
     /// The last lines an instance printed.
@@ -231,7 +302,10 @@ impl Fleet {
     pub fn observe(&self, id: &InstanceId) -> Observation {
         let state = self.state();
         match state.statuses.get(id).map(|s| &s.state) {
-            None => Observation::Absent,
+            None => match state.refusals.get(id) {
+                Some(why) => Observation::Ended(why.clone()),
+                None => Observation::Absent,
+            },
             Some(InstanceState::Starting) => Observation::Starting,
             Some(InstanceState::Exited(exit)) => Observation::Ended(describe(exit)),
             Some(InstanceState::Running { .. }) => Observation::Running(
@@ -249,13 +323,22 @@ impl Fleet {
         self.state().pulses.get(id).map(|(_, at)| *at)
     }
 
-    /// Records a health probe of an instance.
-    pub fn beat(&self, id: &InstanceId, healthy: bool, detail: String) {
+    /// Records a health probe of an instance; answers its pulse now.
+    pub fn beat(&self, id: &InstanceId, healthy: bool, detail: String) -> Pulse {
         let now = self.clock.now();
         let mut state = self.state();
         let (pulse, at) = state.pulses.entry(id.clone()).or_default();
         *pulse = pulse.beat(healthy, detail);
         *at = now;
+        pulse.clone()
+    }
+}
+
+/// The instance of whose life an event tells.
+fn life(event: &ComputeEvent) -> Option<&InstanceId> {
+    match event {
+        ComputeEvent::Started { id } | ComputeEvent::Exited { id, .. } => Some(id),
+        ComputeEvent::Output { .. } => None,
     }
 }
 

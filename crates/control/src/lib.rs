@@ -1,11 +1,12 @@
 //! The application: one module per AWS service's operations, and the machinery behind them.
 //!
 //! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`logs`], [`sts`], [`operator`] answer them.
-//! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps, [`auto_deploy`] reacts,
-//!   [`housekeeping`] tidies.
-//! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`images`] finds images,
-//!   [`chronicle`] writes the services' logs, [`certificates`] signs, [`listener`] accepts.
+//! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps by its [`agenda`], [`scaler`] counts,
+//!   [`auto_deploy`] reacts, [`housekeeping`] tidies.
+//! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`traffic`] hears of it,
+//!   [`troubles`] are told, [`images`] finds images, [`chronicle`] writes the services' logs, [`certificates`] signs, [`listener`] accepts.
 
+pub mod agenda;
 pub mod apprunner;
 pub mod auto_deploy;
 pub mod certificates;
@@ -27,8 +28,11 @@ pub mod operator;
 pub mod platform;
 pub mod prober;
 pub mod routes;
+pub mod scaler;
 pub mod settings;
 pub mod steady;
 pub mod sts;
+pub mod traffic;
+pub mod troubles;
 
 pub use settings::Settings;

@@ -36,12 +36,27 @@ impl Operations {
         Operations { engine, executor }
     }
 
-    fn new_operation(&self, plan: Plan) -> NewOperation {
-        let count = if plan.kind.deploys() {
-            plan.config.scaling.min_size.max(1)
-        } else {
-            0
+    /// How many instances a deployment begins with: as many as the service should have now, so that nothing of its
+    /// capacity is lost under load. A service that sleeps proves its health by one.
+    fn candidates(&self, plan: &Plan, service: &ServiceId) -> u32 {
+        let scaling = &plan.config.scaling;
+        let (min, max) = (scaling.min_size, scaling.max_size.max(scaling.min_size));
+        let target = match plan.kind {
+            OperationKind::PauseService | OperationKind::DeleteService => return 0,
+            OperationKind::CreateService | OperationKind::ResumeService => None,
+            OperationKind::UpdateService | OperationKind::StartDeployment => {
+                self.engine.scaler.target(service)
+            }
         };
+        match target {
+            Some(0) => 1,
+            Some(count) => count.clamp(min, max).max(1),
+            None => min.max(1),
+        }
+    }
+
+    fn new_operation(&self, plan: Plan, service: &ServiceId) -> NewOperation {
+        let count = self.candidates(&plan, service);
         NewOperation {
             id: OperationId::from_random(random(self.engine.chance.as_ref())),
             kind: plan.kind,
@@ -52,6 +67,11 @@ impl Operations {
                 .map(|_| InstanceId::from_random(random(self.engine.chance.as_ref())))
                 .collect(),
         }
+    }
+
+    /// Has what follows operations done now, as if one had ended.
+    pub fn poke(&self) {
+        self.executor.poke();
     }
 
     /// Stores a new service with its first operation and starts it. [`StoreError::Conflict`] when the name is taken.
@@ -66,7 +86,7 @@ impl Operations {
             config,
             image: None,
         };
-        let new = self.new_operation(plan);
+        let new = self.new_operation(plan, &service.id);
         let (operation, service) = Operation::begin(new, &service, self.engine.clock.now());
         self.engine
             .store
@@ -85,7 +105,8 @@ impl Operations {
         let now = self.engine.clock.now();
         let make = |service: &Service| {
             let plan = plan(service)?;
-            Ok(Operation::begin(self.new_operation(plan), service, now))
+            let new = self.new_operation(plan, &service.id);
+            Ok(Operation::begin(new, service, now))
         };
         let begun = self.engine.store.operation_begin(id, make).await?;
         if let Ok((operation, service)) = &begun {

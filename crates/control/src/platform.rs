@@ -1,11 +1,13 @@
 //! The control plane put together and set going. The composition root brings the parts that touch the machine.
 
+use crate::agenda::Agenda;
 use crate::apprunner::AppRunner;
 use crate::auto_deploy::AutoDeploy;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::configurations;
 use crate::dataplane::DataPlane;
+use crate::dataplane::link::News;
 use crate::engine::{Checkpoints, Engine, Locks};
 use crate::executor::{Executor, StepError};
 use crate::fleet::Fleet;
@@ -14,8 +16,11 @@ use crate::images::Images;
 use crate::operations::Operations;
 use crate::operator::Operator;
 use crate::routes::Routes;
+use crate::scaler::Scaler;
 use crate::settings::Settings;
 use crate::steady::Steady;
+use crate::traffic::Traffic;
+use crate::troubles::Troubles;
 use apron_compute::Compute;
 use apron_link::proxy::Certificate;
 use apron_oci::{ContentStore, Puller};
@@ -23,7 +28,7 @@ use apron_store::Store;
 use apron_telemetry::Logs;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Pause before routes that could not be published are tried again.
 const PUBLISH_AGAIN: Duration = Duration::from_millis(200);
@@ -46,6 +51,8 @@ pub struct Parts {
     pub logs: Arc<Logs>,
     /// The data plane.
     pub dataplane: Arc<dyn DataPlane>,
+    /// What the data plane tells.
+    pub news: mpsc::Receiver<News>,
     /// The services' certificates; replaced in time by whoever made them.
     pub certificates: watch::Receiver<Vec<Certificate>>,
     /// The time.
@@ -66,7 +73,8 @@ pub struct Platform {
 impl Platform {
     /// Puts the parts together, takes over what a former run left, and sets everything going.
     pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
-        let engine = Arc::new(assemble(parts));
+        let (engine, news) = assemble(parts);
+        let engine = Arc::new(engine);
         configurations::install(&engine.store, engine.clock.now()).await?;
         for service in engine.store.services_live().await? {
             engine.chronicle.introduce(&service);
@@ -77,8 +85,18 @@ impl Platform {
         let operations = Arc::new(Operations::new(engine.clone(), executor.clone()));
         let auto_deploy = Arc::new(AutoDeploy::new(engine.clone(), operations.clone()));
         tokio::spawn(publish(engine.clone()));
+        // The numbers of instances are taken over before anybody can ask for a change of them.
+        let steady = Steady::new(engine.clone());
+        steady.sweep().await?;
         executor.resume().await?;
-        tokio::spawn(Steady::new(engine.clone()).run());
+        tokio::spawn(steady.run());
+        let traffic = Traffic::new(
+            engine.clock.clone(),
+            engine.agenda.clone(),
+            engine.scaler.clone(),
+            engine.meters.clone(),
+        );
+        tokio::spawn(traffic.read(news));
         let tidy = Arc::new(Notify::new());
         tokio::spawn(housekeeping::run(engine.clone(), tidy.clone()));
         tokio::spawn(after_operations(executor, auto_deploy.clone(), tidy));
@@ -112,18 +130,23 @@ impl Platform {
     }
 }
 
-fn assemble(parts: Parts) -> Engine {
+fn assemble(parts: Parts) -> (Engine, mpsc::Receiver<News>) {
     let settings = Arc::new(parts.settings);
+    let agenda = Arc::new(Agenda::default());
+    let scaler = Arc::new(Scaler::new(parts.clock.clone(), agenda.clone()));
     let chronicle = Chronicle::new(parts.logs);
     let fleet = Fleet::new(
         parts.compute.clone(),
         chronicle.clone(),
         parts.clock.clone(),
+        agenda.clone(),
     );
+    let troubles = Arc::new(Troubles::default());
     let routes = Routes::new(
         settings.clone(),
         parts.store.clone(),
         fleet.clone(),
+        troubles.clone(),
         parts.dataplane,
         parts.certificates,
     );
@@ -134,12 +157,16 @@ fn assemble(parts: Parts) -> Engine {
         parts.puller,
         parts.authorities,
     );
-    Engine {
+    let engine = Engine {
         settings,
         store: parts.store,
         images,
         compute: parts.compute,
         fleet,
+        agenda,
+        scaler,
+        meters: Arc::default(),
+        troubles,
         routes,
         chronicle,
         clock: parts.clock,
@@ -147,7 +174,8 @@ fn assemble(parts: Parts) -> Engine {
         locks: Locks::default(),
         configurations: tokio::sync::RwLock::new(()),
         checkpoints: parts.checkpoints,
-    }
+    };
+    (engine, parts.news)
 }
 
 /// Publishes the routes once at the start, and certificates whenever they are replaced.

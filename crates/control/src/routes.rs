@@ -10,6 +10,7 @@ use crate::dataplane::{DataPlane, DataPlaneError, Update};
 use crate::engine::Locks;
 use crate::fleet::Fleet;
 use crate::settings::Settings;
+use crate::troubles::Troubles;
 use apron_domain::configuration::{AutoScaling, Revision};
 use apron_domain::extension::Extensions;
 use apron_domain::{Instance, InstanceId, OperationKind, Service, ServiceId};
@@ -39,6 +40,7 @@ pub struct Routes {
     settings: Arc<Settings>,
     store: Store,
     fleet: Arc<Fleet>,
+    troubles: Arc<Troubles>,
     dataplane: Arc<dyn DataPlane>,
     certificates: watch::Receiver<Vec<Certificate>>,
     /// Order between reading the state and putting it into the table: written while all services are read, read while
@@ -54,6 +56,7 @@ impl Routes {
         settings: Arc<Settings>,
         store: Store,
         fleet: Arc<Fleet>,
+        troubles: Arc<Troubles>,
         dataplane: Arc<dyn DataPlane>,
         certificates: watch::Receiver<Vec<Certificate>>,
     ) -> Routes {
@@ -61,6 +64,7 @@ impl Routes {
             settings,
             store,
             fleet,
+            troubles,
             dataplane,
             certificates,
             whole: RwLock::new(false),
@@ -176,6 +180,7 @@ impl Routes {
             closing: closing.copied(),
             instances: addresses.collect(),
             extensions: &extensions(service, scaling_tags),
+            trouble: self.troubles.of(&service.id),
         })
     }
 
@@ -191,6 +196,18 @@ impl Routes {
     /// The extensions a service has by its own tags and those of its auto scaling configuration.
     pub async fn extensions(&self, service: &Service) -> Result<Extensions, RoutesError> {
         Ok(extensions(service, &self.scaling_tags().await?))
+    }
+
+    /// The same for many services, in their order.
+    pub async fn extensions_of(
+        &self,
+        services: &[Service],
+    ) -> Result<Vec<Extensions>, RoutesError> {
+        let scaling_tags = self.scaling_tags().await?;
+        Ok(services
+            .iter()
+            .map(|service| extensions(service, &scaling_tags))
+            .collect())
     }
 
     /// Of these instances, those that may still have requests.

@@ -11,5 +11,7 @@ mod extensions;
 mod kill;
 #[path = "control/random.rs"]
 mod random;
+#[path = "control/scaling.rs"]
+mod scaling;
 #[path = "control/steady.rs"]
 mod steady;

@@ -174,6 +174,8 @@ pub enum Outcome {
     Done,
     /// The image was found: the digest of the manifest to run.
     Image(Digest),
+    /// The candidates are healthy, and the load has grown: as many more, with these ids, before they take over.
+    Short(Vec<InstanceId>),
     /// Not yet; ask again later.
     Waiting,
     /// It cannot have its effect.
@@ -228,7 +230,7 @@ pub struct NewOperation {
     pub config: ServiceConfig,
     /// The image to deploy when it is not to be looked up again.
     pub image: Option<Digest>,
-    /// Ids for the candidates; as many as the configuration's minimum size, none for pause and delete.
+    /// Ids for the candidates; as many as the service should have instances now, none for pause and delete.
     pub candidates: Vec<InstanceId>,
 }
 
@@ -307,6 +309,10 @@ impl Operation {
             (Stage::Prepare, Outcome::Done) => Stage::Launch,
             (Stage::Launch, Outcome::Done) => Stage::Settle,
             (Stage::Settle, Outcome::Done) => Stage::Route,
+            (Stage::Settle, Outcome::Short(more)) => {
+                next.candidates.extend(more);
+                Stage::Launch
+            }
             (Stage::Settle, Outcome::Waiting)
                 if now.since(self.stage_since) >= patience.settle_ms =>
             {

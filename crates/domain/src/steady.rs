@@ -1,4 +1,5 @@
-//! Keeping a service as it should be between operations: replacing instances that ended or became unhealthy.
+//! Keeping a service as it should be between operations: replacing instances that ended or became unhealthy, starting what
+//! is missing and retiring what is too much.
 
 use crate::ids::InstanceId;
 use crate::instance::{Instance, InstanceRole};
@@ -109,11 +110,13 @@ pub enum Repair {
     Start(u32),
     /// Ask the backend for an instance that was written down but is not there.
     Create(InstanceId),
+    /// The instance is not needed: no new requests for it, and away with it when it has answered what it has.
+    Retire(InstanceId),
 }
 
 /// The corrections a service needs whose deployed revision is `revision` and that should have `wanted` instances.
 ///
-/// Only active instances count; candidates and retiring ones belong to their operation.
+/// Each replacement is a setback of its own, which the caller notes. Only active instances count; candidates and retiring ones belong to their operation.
 pub fn repairs(
     wanted: u32,
     check: &HealthCheck,
@@ -122,15 +125,22 @@ pub fn repairs(
     now: Millis,
 ) -> Vec<Repair> {
     let mut repairs = Vec::new();
-    let mut alive = 0;
+    let (mut alive, mut setback) = (0, setback);
+    let mut kept = Vec::new();
     for (instance, observation) in instances
         .iter()
         .filter(|(i, _)| i.role == InstanceRole::Active)
     {
         match verdict(instance, observation, check, now) {
-            Verdict::Keep => alive += 1,
+            Verdict::Keep => {
+                alive += 1;
+                kept.push(instance);
+            }
             Verdict::Do(repair) => {
-                alive += u32::from(!matches!(repair, Repair::Replace(..)));
+                match repair {
+                    Repair::Replace(..) => setback = setback.struck(now),
+                    _ => alive += 1,
+                }
                 repairs.push(repair);
             }
         }
@@ -139,7 +149,36 @@ pub fn repairs(
     if alive < wanted && rested {
         repairs.push(Repair::Start(wanted - alive));
     }
+    repairs.extend(surplus(kept, alive.saturating_sub(wanted)));
     repairs
+}
+
+/// Retires as many: first what serves nobody yet, then the youngest, whose caches and connections are worth least.
+fn surplus(mut kept: Vec<&Instance>, count: u32) -> Vec<Repair> {
+    kept.sort_by(|a, b| {
+        let age = b.created_at.cmp(&a.created_at);
+        a.ready.cmp(&b.ready).then(age).then(b.id.cmp(&a.id))
+    });
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let going = kept.into_iter().take(count).map(|i| i.id.clone());
+    going.map(Repair::Retire).collect()
+}
+
+/// When the next correction may come due by time alone: a replacement after its pause, or an instance that takes too long.
+pub fn next_change(
+    wanted: u32,
+    instances: &[(Instance, Observation)],
+    setback: Setback,
+    now: Millis,
+) -> Option<Millis> {
+    let active = instances
+        .iter()
+        .filter(|(i, _)| i.role == InstanceRole::Active);
+    let missing = u64::from(wanted) > active.clone().count() as u64;
+    let rested = missing.then(|| setback.last.plus(setback.pause_ms()));
+    let late = active.filter(|(i, _)| !i.ready);
+    let late = late.map(|(i, _)| i.created_at.plus(READY_MS_MAX));
+    rested.into_iter().chain(late).filter(|at| *at > now).min()
 }
 
 enum Verdict {
@@ -291,6 +330,33 @@ mod tests {
         retiring.role = InstanceRole::Retiring;
         let all = [(candidate, pulse(1, 0)), (retiring, Observation::Absent)];
         assert_eq!(check(&all, 1, Setback::default(), 5), [Repair::Start(1)]);
+    }
+
+    #[test]
+    fn what_is_too_much_goes_what_serves_nobody_first_and_then_the_youngest() {
+        let mut young = instance(2, true);
+        young.created_at = Millis(50);
+        let all = [
+            (instance(1, true), pulse(1, 0)),
+            (young.clone(), pulse(1, 0)),
+            (instance(3, true), pulse(1, 0)),
+            (instance(4, false), pulse(0, 1)),
+        ];
+        let gone = |n| Repair::Retire(instance(n, true).id);
+        assert_eq!(check(&all, 2, Setback::default(), 60), [gone(4), gone(2)]);
+        let everything = check(&all, 0, Setback::default(), 60);
+        assert_eq!(everything, [gone(4), gone(2), gone(3), gone(1)]);
+    }
+
+    #[test]
+    fn the_next_change_is_the_end_of_a_pause_or_of_patience() {
+        let setback = (0..4).fold(Setback::default(), |s, _| s.struck(Millis(100)));
+        let next = |all: &[_], wanted, now| next_change(wanted, all, setback, Millis(now));
+        assert_eq!(next(&[], 1, 100), Some(Millis(2_100)));
+        assert_eq!(next(&[], 0, 100), None);
+        assert_eq!(next(&[(instance(1, true), pulse(1, 0))], 1, 100), None);
+        let waiting = [(instance(1, false), pulse(0, 1))];
+        assert_eq!(next(&waiting, 1, 100), Some(Millis(READY_MS_MAX)));
     }
 
     #[test]

@@ -312,6 +312,10 @@ impl Compute for Node {
             .collect())
     }
 
+    async fn status(&self, id: &InstanceId) -> Result<Option<InstanceStatus>, ComputeError> {
+        Ok(self.inner.instance(id).map(|instance| instance.status()))
+    }
+
     async fn probe(&self, id: &InstanceId, probe: &Probe, timeout: Duration) -> ProbeAnswer {
         let no = |detail: String| ProbeAnswer {
             healthy: false,

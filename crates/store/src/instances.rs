@@ -12,20 +12,29 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when a service does not exist.
     pub async fn instance_insert(&self, instances: &[Instance]) -> Result<(), StoreError> {
-        let doing = "store new instances";
+        self.instances_change(instances, &[]).await
+    }
+
+    /// Stores new instances, where those whose id is known are left as they are, and others over their rows, where those
+    /// that have none are passed over; all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when a service does not exist.
+    pub async fn instances_change(
+        &self,
+        new: &[Instance],
+        changed: &[Instance],
+    ) -> Result<(), StoreError> {
+        if new.is_empty() && changed.is_empty() {
+            return Ok(());
+        }
+        let doing = "store instances";
         let mut tx = self.engine().write(doing).await?;
-        for instance in instances {
-            sqlx::query(
-                "INSERT INTO instances (id, service, role, version, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-            )
-            .bind(instance.id.as_str())
-            .bind(instance.service.as_str())
-            .bind(variant(doing, &instance.role)?)
-            .bind(RECORD_VERSION)
-            .bind(encode(doing, instance)?)
-            .execute(&mut *tx)
-            .await
-            .map_err(at(doing))?;
+        for instance in new {
+            insert_in(&mut tx, doing, instance).await?;
+        }
+        for instance in changed {
+            put_in(&mut tx, doing, instance).await?;
         }
         tx.commit().await.map_err(at(doing))
     }
@@ -112,6 +121,25 @@ fn switch(mut instance: Instance, active: &[InstanceId], now: Millis) -> Instanc
         instance.retiring_since = instance.retiring_since.or(Some(now));
     }
     instance
+}
+
+async fn insert_in(
+    tx: &mut WriteTx,
+    doing: &'static str,
+    instance: &Instance,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO instances (id, service, role, version, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(instance.id.as_str())
+    .bind(instance.service.as_str())
+    .bind(variant(doing, &instance.role)?)
+    .bind(RECORD_VERSION)
+    .bind(encode(doing, instance)?)
+    .execute(&mut **tx)
+    .await
+    .map_err(at(doing))?;
+    Ok(())
 }
 
 async fn put_in(

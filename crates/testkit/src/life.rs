@@ -49,8 +49,9 @@ impl Life {
                 compute: world.instances.clone(),
                 logs: world.logs.clone(),
                 dataplane: world.proxy.clone(),
+                news: world.proxy.connect(),
                 certificates: watch::channel(Vec::new()).1,
-                clock: Arc::new(Machine),
+                clock: world.clock.clone(),
                 chance: Arc::new(Machine),
                 checkpoints: checkpoints.clone(),
             })

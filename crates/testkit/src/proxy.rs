@@ -1,11 +1,19 @@
 //! A data plane that acknowledges at once and remembers what it was told.
 
 use apron_control::dataplane::board::Board;
+use apron_control::dataplane::link::News;
 use apron_control::dataplane::{DataPlane, DataPlaneError, Update};
-use apron_link::proxy::RouteTable;
+use apron_link::proxy::{Route, RouteTable, ServiceStatistics};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use tokio::sync::mpsc;
+
+/// News that wait for the control plane.
+const NEWS_MAX: usize = 1 << 16;
+
+/// What the proxy calls itself.
+const PID: u32 = 1;
 
 #[derive(Default)]
 struct State {
@@ -13,6 +21,7 @@ struct State {
     /// The table as a proxy has it: made of the first one and the changes since.
     table: RouteTable,
     outstanding: BTreeMap<String, u32>,
+    news: Option<mpsc::Sender<News>>,
 }
 
 /// The remembering data plane. It outlives the control planes that use it, as the proxy does.
@@ -37,6 +46,61 @@ impl RememberingProxy {
         route
             .map(|r| r.upstreams.iter().map(|u| u.instance.clone()).collect())
             .unwrap_or_default()
+    }
+
+    /// The route of a host.
+    pub fn route(&self, host: &str) -> Option<Route> {
+        let mut routes = self.table().routes.into_iter();
+        routes.find(|route| route.hosts.iter().any(|h| h == host))
+    }
+
+    /// Connects to a control plane, which reads what is told by the receiver.
+    pub fn connect(&self) -> mpsc::Receiver<News> {
+        let (sender, receiver) = mpsc::channel(NEWS_MAX);
+        self.state.lock().unwrap().news = Some(sender);
+        self.tell(News::Connected { pid: PID });
+        receiver
+    }
+
+    /// Ends the connection.
+    pub fn disconnect(&self) {
+        self.tell(News::Disconnected { pid: PID });
+    }
+
+    /// Whether everything told so far has been read.
+    pub fn is_heard(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        state
+            .news
+            .as_ref()
+            .is_none_or(|sender| sender.capacity() == sender.max_capacity())
+    }
+
+    /// Says that a service has more requests than its instances may be given.
+    pub fn want(&self, service: &str, outstanding: u32, waiting: u32) {
+        let service = service.to_owned();
+        self.tell(News::Wanted {
+            service,
+            outstanding,
+            waiting,
+        });
+    }
+
+    /// Tells the load of a service, as once a second.
+    pub fn report(&self, service: &str, outstanding: u32, peak: u32) {
+        self.tell(News::Statistics(vec![ServiceStatistics {
+            service: service.to_owned(),
+            outstanding,
+            peak,
+            ..ServiceStatistics::default()
+        }]));
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(sender) = &self.state.lock().unwrap().news {
+            // A control plane that was killed reads no more.
+            let _ = sender.try_send(news);
+        }
     }
 
     /// Lets an instance have requests that are not answered yet.

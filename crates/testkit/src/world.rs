@@ -4,8 +4,9 @@ use crate::image;
 use crate::proxy::RememberingProxy;
 use apron_compute::simulator::Simulator;
 use apron_control::Settings;
-use apron_domain::Digest;
+use apron_control::clock::{Clock, Machine, Manual};
 use apron_domain::operation::Patience;
+use apron_domain::{Digest, Millis};
 use apron_oci::ContentStore;
 use apron_telemetry::{Logs, Position, ReadLimits, ReadRange};
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct World {
     pub content: Arc<ContentStore>,
     /// Log events.
     pub logs: Arc<Logs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// The settings every life begins with.
     pub settings: Settings,
     /// Keeps the log store's own tasks, which are not part of what is killed.
@@ -62,6 +65,7 @@ impl World {
             proxy: Arc::default(),
             content: ContentStore::open(&dir.path().join("images")).unwrap(),
             logs,
+            clock: Arc::new(Machine),
             settings: Settings {
                 account: "111122223333".to_owned(),
                 region: "us-east-1".to_owned(),
@@ -80,6 +84,14 @@ impl World {
             runtime,
             dir: Directory(dir),
         }
+    }
+
+    /// An empty installation whose clock is moved by hand.
+    pub fn by_hand() -> (World, Arc<Manual>) {
+        let clock = Arc::new(Manual::at(Millis(1_800_000_000_000)));
+        let mut world = World::new();
+        world.clock = clock.clone();
+        (world, clock)
     }
 
     /// Where the database is.

@@ -2,11 +2,12 @@
 //! [`extension`].
 
 use super::{AppRunner, invalid, not_found, store_failed};
+use crate::agenda::Task;
 use crate::configurations::{AUTO_SCALING, CONNECTION, OBSERVABILITY, VPC_CONNECTOR, select};
 use apron_aws::ApiError;
 use apron_domain::configuration::{Revision, find};
 use apron_domain::service::TAGS_MAX;
-use apron_domain::{Service, extension};
+use apron_domain::{Millis, Service, ServiceId, extension};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -144,6 +145,20 @@ impl Owner {
             Owner::Configuration(kind, _) => Tagged::of_kind(kind),
         }
     }
+
+    fn extended(&self) -> Extended {
+        match self {
+            Owner::Service(service) => Extended::Service(service.id.clone()),
+            Owner::Configuration(..) => Extended::Many,
+        }
+    }
+}
+
+/// Whose extensions a change of tags changes.
+enum Extended {
+    Service(ServiceId),
+    /// Those of the services that use a configuration.
+    Many,
 }
 
 impl AppRunner {
@@ -243,35 +258,46 @@ impl AppRunner {
     pub(super) async fn tag_add(&self, input: AddTags) -> Result<Nothing, ApiError> {
         let owner = self.owner(&input.resource_arn).await?;
         let tagged = owner.tagged();
-        let extends = input.tags.iter().any(|tag| sets_extension(&tag.key));
+        let extended = input.tags.iter().any(|tag| sets_extension(&tag.key));
+        let extended = extended.then(|| owner.extended());
         let changed = self.change_tags(owner, move |tags| {
             *tags = checked(tagged, input.tags, tags.clone())?;
             Ok(())
         });
         let answer = changed.await?;
-        self.put_in_force(extends).await;
+        self.put_in_force(extended).await;
         Ok(answer)
     }
 
     pub(super) async fn tag_remove(&self, input: RemoveTags) -> Result<Nothing, ApiError> {
         let owner = self.owner(&input.resource_arn).await?;
-        let extends = input.tag_keys.iter().any(|key| sets_extension(key));
+        let extended = input.tag_keys.iter().any(|key| sets_extension(key));
+        let extended = extended.then(|| owner.extended());
         let changed = self.change_tags(owner, move |tags| {
             tags.retain(|key, _| !input.tag_keys.contains(key));
             Ok(())
         });
         let answer = changed.await?;
-        self.put_in_force(extends).await;
+        self.put_in_force(extended).await;
         Ok(answer)
     }
 
-    /// Brings changed extensions into the routes before the call is answered. The tags are stored by then: routes that
-    /// cannot be published now are by the data plane's own return, or by the next change.
-    async fn put_in_force(&self, extends: bool) {
-        if !extends {
-            return;
-        }
-        if let Err(error) = self.engine.routes.refresh().await {
+    /// Brings changed extensions into the routes, and into the number of instances, before the call is answered. The tags
+    /// are stored by then: routes that cannot be published now are by the data plane's own return, or by the next change.
+    async fn put_in_force(&self, extended: Option<Extended>) {
+        let engine = &self.engine;
+        let refreshed = match extended {
+            None => return,
+            Some(Extended::Service(id)) => {
+                engine.agenda.poke(&id);
+                engine.routes.refresh_service(&id).await
+            }
+            Some(Extended::Many) => {
+                engine.agenda.plan(Task::Sweep, Millis(0));
+                engine.routes.refresh().await
+            }
+        };
+        if let Err(error) = refreshed {
             tracing::warn!(%error, "routes do not have the changed tags yet");
         }
     }

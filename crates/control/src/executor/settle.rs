@@ -1,6 +1,7 @@
 //! Waiting until every candidate of a deployment is healthy.
 
 use super::{StepError, evidence};
+use crate::clock::random;
 use crate::engine::Engine;
 use crate::prober;
 use apron_domain::operation::Outcome;
@@ -21,7 +22,9 @@ pub async fn settle(
     operation: &Operation,
     candidates: &[InstanceId],
 ) -> Result<Outcome, StepError> {
-    engine.fleet.refresh().await?;
+    for id in candidates {
+        engine.fleet.refresh_one(id).await?;
+    }
     let mut trials = Vec::with_capacity(candidates.len());
     for id in candidates {
         trials.push(stand_trial(engine, operation, id));
@@ -32,7 +35,22 @@ pub async fn settle(
         Outcome::Waiting => 1,
         _ => 0,
     });
-    Ok(worst.unwrap_or(Outcome::Done))
+    Ok(match worst.unwrap_or(Outcome::Done) {
+        Outcome::Done => enough(engine, operation),
+        other => other,
+    })
+}
+
+/// The candidates are healthy. If the load grew meanwhile there have to be more before they take it over.
+fn enough(engine: &Engine, operation: &Operation) -> Outcome {
+    let target = engine.scaler.target(&operation.service).unwrap_or(0);
+    let target = target.min(operation.config.scaling.max_size);
+    let present = u32::try_from(operation.candidates.len()).unwrap_or(u32::MAX);
+    let new_id = |_| InstanceId::from_random(random(engine.chance.as_ref()));
+    match target.saturating_sub(present) {
+        0 => Outcome::Done,
+        missing => Outcome::Short((0..missing).map(new_id).collect()),
+    }
 }
 
 async fn stand_trial(engine: &Engine, operation: &Operation, id: &InstanceId) -> Outcome {

@@ -102,7 +102,6 @@ async fn launch(
     if let Err(error) = futures_util::future::try_join_all(starts).await {
         return refused(error);
     }
-    engine.fleet.refresh().await?;
     Ok(Outcome::Done)
 }
 
@@ -121,6 +120,11 @@ async fn route(
         .store
         .traffic_switch(operation, change, candidates, now)
         .await?;
+    engine.troubles.clear(&operation.service);
+    match u32::try_from(candidates.len()).unwrap_or(u32::MAX) {
+        0 => engine.scaler.forget(&operation.service),
+        count => engine.scaler.deployed(&operation.service, count),
+    }
     engine.routes.refresh_service(&operation.service).await?;
     Ok(Outcome::Done)
 }

@@ -17,6 +17,8 @@ pub struct Facts<'a> {
     pub instances: Vec<(&'a Instance, SocketAddr)>,
     /// Its extensions.
     pub extensions: &'a Extensions,
+    /// Why the last attempt to start an instance failed, unless one was ready since.
+    pub trouble: Option<String>,
 }
 
 /// The route. A service that never ran has none; a paused one says so.
@@ -43,12 +45,17 @@ pub fn route(facts: &Facts) -> Option<Route> {
             instance: instance.id.to_string(),
             address: *address,
         });
+    let upstreams: Vec<Upstream> = upstreams.collect();
+    let scaling = &deployed.config.scaling;
+    let below_max = upstreams.len() < usize::try_from(scaling.max_size).unwrap_or(usize::MAX);
     Some(Route {
         service: service.id.to_string(),
         hosts: vec![facts.host.clone()],
         state,
-        upstreams: upstreams.collect(),
-        max_concurrency: deployed.config.scaling.max_concurrency,
+        upstreams,
+        max_concurrency: scaling.max_concurrency,
+        can_grow: below_max && facts.trouble.is_none(),
+        trouble: facts.trouble.clone(),
         protocol: match extensions.protocol {
             Protocol::Http1 => UpstreamProtocol::Http1,
             Protocol::H2c => UpstreamProtocol::H2c,
@@ -57,6 +64,6 @@ pub fn route(facts: &Facts) -> Option<Route> {
         idle_timeout_ms: extensions.idle_timeout_ms,
         sticky: extensions.sticky,
         access_log: extensions.access_log,
-        ..Route::default()
+        throttle_idle: !extensions.cpu_always,
     })
 }

@@ -222,9 +222,13 @@ fn a_push_to_the_tracked_tag_deploys_now_or_after_the_operation() {
         "RUNNING",
         "an unchanged tag deployed"
     );
+    let created = world.instances.created();
     world.push("app", "v1", "one and a half");
     life.pushed("app", "v1");
     assert_eq!(life.newest_operation(&arn)["Type"], "START_DEPLOYMENT");
+    life.eventually("the first push to be found and started", || {
+        (world.instances.created() > created).then_some(())
+    });
     world.push("app", "v1", "one and three quarters");
     life.pushed("app", "v1");
     life.eventually("both pushes to be deployed", || {
