@@ -52,6 +52,13 @@ impl Buffer {
         &mut self.bytes
     }
 
+    /// Appends bytes; none cost nothing.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.tail().extend_from_slice(bytes);
+        }
+    }
+
     /// Gives back the memory of an empty buffer.
     pub fn release(&mut self) {
         if self.is_empty() {

@@ -16,6 +16,8 @@ use crate::service::Finished;
 use crate::visit::Visitor;
 use crate::visit::intake::Decision;
 use crate::worker::Worker;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -107,12 +109,8 @@ impl<C: ClientIo> Client<C> {
     /// Serves requests until the connection ends.
     pub async fn serve(mut self) {
         let next = loop {
-            let next = match self.next_head().await {
-                Ok(length) if self.refused => {
-                    self.inbox.consume(length);
-                    self.refuse(Reason::TooManyConnections).await
-                }
-                Ok(length) => self.request(length).await,
+            let next = match self.next_request().await {
+                Ok(decision) => self.follow(decision).await,
                 Err(NoHead::Ended) => Next::Close,
                 Err(NoHead::Refused(reason)) => self.refuse(reason).await,
             };
@@ -123,13 +121,18 @@ impl<C: ClientIo> Client<C> {
         self.end(next).await;
     }
 
-    /// Handles the request whose head is the first `length` bytes of the inbox.
-    async fn request(&mut self, length: usize) -> Next {
-        let decision = match request::parse(&self.inbox.unread()[..length], &mut slots()) {
-            Ok(request) => Ok(self.visitor.decide(&request)),
-            Err(refusal) => Err(Reason::Refused(refusal)),
-        };
-        self.inbox.consume(length);
+    /// Understands a head and decides what becomes of the request.
+    fn understand(&self, head: &[u8]) -> Result<Decision, Reason> {
+        if self.refused {
+            return Err(Reason::TooManyConnections);
+        }
+        let mut slots = slots();
+        let request = request::parse(head, &mut slots).map_err(Reason::Refused)?;
+        Ok(self.visitor.decide(&request))
+    }
+
+    /// Does what was decided.
+    async fn follow(&mut self, decision: Result<Decision, Reason>) -> Next {
         match decision {
             Ok(Decision::Forward(intake)) => Box::pin(self.forward(intake)).await,
             Ok(Decision::Answer {
@@ -174,23 +177,18 @@ impl<C: ClientIo> Client<C> {
         self.answer(&answer, to_head, persistent).await
     }
 
-    /// Waits for a whole head; answers its length.
-    async fn next_head(&mut self) -> Result<usize, NoHead> {
+    /// Waits for a whole head and takes it from the connection.
+    async fn next_request(&mut self) -> Result<Result<Decision, Reason>, NoHead> {
         self.deadline.set_total(None);
         self.deadline.set_phase(None);
         let (mut searched, mut begun, mut leaving) = (0, false, false);
         std::future::poll_fn(|context| {
+            if !self.inbox.is_empty()
+                && let Some(decision) = self.take_kept(&mut searched)?
+            {
+                return Poll::Ready(Ok(decision));
+            }
             loop {
-                let empty = leading_empty_lines(self.inbox.unread());
-                if empty > 0 && searched == 0 {
-                    self.inbox.consume(empty);
-                }
-                match find_end(self.inbox.unread(), searched) {
-                    Search::Complete(length) => return Poll::Ready(Ok(length)),
-                    Search::Partial(from) => searched = from,
-                    Search::TooLong => return Poll::Ready(Err(refused(431, "head-too-long"))),
-                    Search::BareLf => return Poll::Ready(Err(refused(400, "bare-lf"))),
-                }
                 self.bound_head(&mut begun, &mut leaving);
                 if let Some(expired) = self.deadline.expired(context) {
                     return Poll::Ready(Err(match (begun, expired) {
@@ -198,13 +196,66 @@ impl<C: ClientIo> Client<C> {
                         _ => NoHead::Ended,
                     }));
                 }
-                match ready!(self.poll_fill(context)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
-                    Ok(_) => {}
+                if let Some(decision) = ready!(self.poll_request(context, &mut searched))? {
+                    return Poll::Ready(Ok(decision));
                 }
             }
         })
         .await
+    }
+
+    /// Takes a request's head from the inbox, if it is whole.
+    fn take_kept(
+        &mut self,
+        searched: &mut usize,
+    ) -> Result<Option<Result<Decision, Reason>>, NoHead> {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let found = look(inbox.unread(), searched)?;
+        let decision = match found {
+            Found::Head(head) => {
+                let decision = self.understand(&inbox.unread()[head.clone()]);
+                inbox.consume(head.end);
+                Some(decision)
+            }
+            Found::Part(rest) => {
+                inbox.consume(rest.start);
+                None
+            }
+        };
+        self.inbox = inbox;
+        Ok(decision)
+    }
+
+    /// Reads what has arrived and takes a request's head from it, if it is whole; the rest goes into the inbox.
+    fn poll_request(
+        &mut self,
+        context: &mut Context<'_>,
+        searched: &mut usize,
+    ) -> Poll<Result<Option<Result<Decision, Reason>>, NoHead>> {
+        if !self.inbox.is_empty() {
+            match ready!(self.poll_fill(context)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
+                Ok(_) => return Poll::Ready(self.take_kept(searched)),
+            }
+        }
+        let worker = Rc::clone(&self.visitor.worker);
+        let mut scratch = worker.scratch();
+        let room = &mut scratch[..READ_AHEAD_BYTES_MAX];
+        let read = match ready!(poll_read(context, &mut self.stream, room)) {
+            Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
+            Ok(read) => &room[..read],
+        };
+        let decision = match look(read, searched)? {
+            Found::Head(head) => {
+                self.inbox.append(&read[head.end..]);
+                Some(self.understand(&read[head]))
+            }
+            Found::Part(rest) => {
+                self.inbox.append(&read[rest]);
+                None
+            }
+        };
+        Poll::Ready(Ok(decision))
     }
 
     /// Sets the deadline of what the connection waits for now: any byte, or the rest of a head.
@@ -296,6 +347,31 @@ async fn linger<C: ClientIo>(worker: &Worker, stream: &mut C) {
             Ok(0) | Err(_) => return,
             Ok(read) => left = left.saturating_sub(read),
         }
+    }
+}
+
+/// What is at the beginning of what a client sent.
+enum Found {
+    /// A whole head, after empty lines.
+    Head(Range<usize>),
+    /// Part of one, after empty lines.
+    Part(Range<usize>),
+}
+
+/// Looks for a whole head in `bytes`, whose first `searched` were looked at before.
+fn look(bytes: &[u8], searched: &mut usize) -> Result<Found, NoHead> {
+    let start = match *searched {
+        0 => leading_empty_lines(bytes),
+        _ => 0,
+    };
+    match find_end(&bytes[start..], *searched) {
+        Search::Complete(length) => Ok(Found::Head(start..start + length)),
+        Search::Partial(from) => {
+            *searched = from;
+            Ok(Found::Part(start..bytes.len()))
+        }
+        Search::TooLong => Err(refused(431, "head-too-long")),
+        Search::BareLf => Err(refused(400, "bare-lf")),
     }
 }
 

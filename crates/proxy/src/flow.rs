@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Bytes that are gathered before a write when they come in small pieces.
 const GATHERED_BYTES: usize = 64 << 10;
 
+/// Bytes of a body that are copied behind the head before them; more than that are not worth a copy.
+const FIRST_BYTES: usize = 16 << 10;
+
 /// Why a body could not be passed on.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
@@ -80,6 +83,27 @@ impl Flow {
         self.waits_for
     }
 
+    /// Takes what was read together with the head that comes before the body, so that both go out in one write; more
+    /// than is worth gathering is written at once.
+    pub fn begin<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &[u8],
+        inbox: &mut Buffer,
+        sink: &mut W,
+    ) -> Result<(), FlowError> {
+        let read = self.gather(input, FIRST_BYTES)?;
+        self.unflushed |= !self.out.is_empty();
+        if self.ended || read == input.len() {
+            inbox.append(&input[read..]);
+            return Ok(());
+        }
+        if let Poll::Ready(Err(error)) = self.out.poll_write_to(context, sink) {
+            return Err(FlowError::Sink(error));
+        }
+        self.pass(context, &input[read..], inbox, sink)
+    }
+
     /// Moves what can be moved. Ready when the whole body is written and flushed. Bytes that follow the body are
     /// left in `inbox`.
     pub fn poll<R, W>(
@@ -121,16 +145,25 @@ impl Flow {
 
     /// Decodes what has already been read, as much as is worth gathering for one write.
     fn take_from(&mut self, inbox: &mut Buffer) -> Result<(), FlowError> {
-        self.end_if_read();
-        while !self.ended && !inbox.is_empty() && self.out.len() < GATHERED_BYTES {
-            let (read, data) = self.decoder.decode(inbox.unread())?;
-            self.read_bytes += data.len() as u64;
-            self.encoder.data(&inbox.unread()[data], self.out.tail());
-            inbox.consume(read);
-            self.end_if_read();
-        }
+        let read = self.gather(inbox.unread(), GATHERED_BYTES)?;
+        inbox.consume(read);
         self.unflushed |= !self.out.is_empty();
         Ok(())
+    }
+
+    /// Decodes `input` until there are `bytes` to be written; answers how much of it was read.
+    fn gather(&mut self, input: &[u8], bytes: usize) -> Result<usize, FlowError> {
+        self.end_if_read();
+        let mut at = 0;
+        while !self.ended && at < input.len() && self.out.len() < bytes {
+            let rest = &input[at..];
+            let (read, data) = self.decoder.decode(&rest[..rest.len().min(bytes)])?;
+            self.read_bytes += data.len() as u64;
+            self.encoder.data(&rest[data], self.out.tail());
+            at += read;
+            self.end_if_read();
+        }
+        Ok(at)
     }
 
     /// Passes on what was just read: straight to the receiver where that needs no framing, to save a copy.
@@ -162,7 +195,7 @@ impl Flow {
             input = &input[read..];
             self.end_if_read();
         }
-        inbox.tail().extend_from_slice(input);
+        inbox.append(input);
         Ok(())
     }
 

@@ -13,11 +13,14 @@ use crate::service::Finished;
 use crate::tunnel::IDLE_MAX;
 use crate::visit::Caller;
 use crate::visit::connect::Upstream;
-use crate::visit::head::{Answered, NoHead};
+use crate::visit::head::{Answered, Found, NoHead};
 use crate::visit::intake::Intake;
 use crate::worker::Slot;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::AsyncWrite;
 
 /// Longest time a client may neither send a body it announced nor read the response it asked for.
 pub const CLIENT_STALL_MAX: Duration = Duration::from_secs(60);
@@ -61,8 +64,12 @@ pub(super) struct Exchange<'a, C> {
     finished: &'a mut Finished,
     answered: Answered,
     request: Flow,
+    /// Bytes of the head that are sent, if nothing follows it.
+    sent: usize,
     sending: Sending,
     interim: Buffer,
+    /// Interim responses may not have left.
+    unflushed: bool,
     response: Option<Delivering>,
     switched: bool,
     progress: (u64, u64),
@@ -76,7 +83,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         finished: &'a mut Finished,
     ) -> Exchange<'a, C> {
         let (mut head, mut interim) = (Buffer::default(), Buffer::default());
-        head.tail().extend_from_slice(&intake.head);
+        // A head that nothing follows is sent from where it is.
+        if intake.framing != Framing::None {
+            head.append(&intake.head);
+        }
         if intake.expects_continue && client.inbox.is_empty() {
             interim
                 .tail()
@@ -94,7 +104,9 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             finished,
             answered: Answered::default(),
             request: Flow::new(Decoder::new(intake.framing), encoder, head),
+            sent: 0,
             sending: Sending::Going,
+            unflushed: !interim.is_empty(),
             interim,
             response: None,
             switched: false,
@@ -158,69 +170,120 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         if let Some(end) = end {
             return Poll::Ready(end);
         }
+        if self.sending != Sending::Going && self.client.poll_gone(context).is_ready() {
+            return Poll::Ready(End::Next(Next::Reset));
+        }
         self.bound_stall();
         Poll::Pending
     }
 
-    /// Sends the request; when it is sent, watches for the client to leave.
+    /// Sends the request.
     fn poll_request(&mut self, context: &mut Context<'_>) -> Option<End> {
-        if self.sending == Sending::Going {
-            let Client {
-                visitor,
-                stream,
-                inbox,
-                ..
-            } = &mut *self.client;
-            let mut scratch = visitor.worker.scratch();
-            match self.request.poll(
-                context,
-                &mut scratch,
-                (stream, inbox),
-                &mut self.upstream.stream,
-            ) {
-                Poll::Ready(Ok(())) => self.sending = Sending::Done,
-                Poll::Ready(Err(FlowError::Sink(_))) => self.sending = Sending::Broken,
-                Poll::Ready(Err(FlowError::Malformed(_))) if self.response.is_none() => {
-                    return Some(End::Failed(Reason::RequestBody));
-                }
-                Poll::Ready(Err(_)) => return Some(End::Next(Next::Reset)),
-                Poll::Pending => {}
-            }
+        if self.sending != Sending::Going {
+            return None;
         }
-        if self.sending != Sending::Going && self.client.poll_gone(context).is_ready() {
-            return Some(End::Next(Next::Reset));
+        let sent = match self.intake.framing {
+            Framing::None => self.poll_head_out(context).map_err(FlowError::Sink),
+            _ => self.poll_body_out(context),
+        };
+        match sent {
+            Poll::Ready(Ok(())) => self.sending = Sending::Done,
+            Poll::Ready(Err(FlowError::Sink(_))) => self.sending = Sending::Broken,
+            Poll::Ready(Err(FlowError::Malformed(_))) if self.response.is_none() => {
+                return Some(End::Failed(Reason::RequestBody));
+            }
+            Poll::Ready(Err(_)) => return Some(End::Next(Next::Reset)),
+            Poll::Pending => {}
         }
         None
     }
 
+    fn poll_head_out(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while let Some(rest) = self
+            .intake
+            .head
+            .get(self.sent..)
+            .filter(|it| !it.is_empty())
+        {
+            let stream = Pin::new(&mut self.upstream.stream);
+            match ready!(stream.poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_body_out(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        let Client {
+            visitor,
+            stream,
+            inbox,
+            ..
+        } = &mut *self.client;
+        let mut scratch = visitor.worker.scratch();
+        let upstream = &mut self.upstream.stream;
+        self.request
+            .poll(context, &mut scratch, (stream, inbox), upstream)
+    }
+
     /// Reads until the head of the final response is understood.
     fn poll_head(&mut self, context: &mut Context<'_>, slot: &Slot) -> Option<End> {
+        let worker = Rc::clone(&self.client.visitor.worker);
         while self.response.is_none() && !self.switched {
-            let polled = {
-                let mut scratch = self.client.visitor.worker.scratch();
-                self.answered
-                    .poll_head(context, &mut scratch, &mut self.upstream.stream)
-            };
-            match polled {
+            let mut scratch = worker.scratch();
+            let stream = &mut self.upstream.stream;
+            let taken = match self.answered.poll_head(context, &mut scratch, stream) {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(length)) => {
-                    if let Err(error) = self.take_head(length) {
-                        return Some(misunderstood(slot, &error.to_string()));
+                Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
+                Poll::Ready(Ok(Found::Read { length, read })) => {
+                    let (head, rest) = scratch[..read].split_at(length);
+                    match self.take_head(head) {
+                        Ok(()) if self.begin(context, rest).is_err() => {
+                            return Some(End::Next(Next::Reset));
+                        }
+                        taken => taken,
                     }
                 }
                 Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
                 Poll::Ready(Err(NoHead::Misunderstood(error))) => {
                     return Some(misunderstood(slot, error));
                 }
+            };
+            if let Err(error) = taken {
+                return Some(misunderstood(slot, &error.to_string()));
             }
         }
         None
     }
 
     /// Takes a response head of `length` bytes from the inbox.
-    fn take_head(&mut self, length: usize) -> Result<(), response::ResponseError> {
+    fn take_kept(&mut self, length: usize) -> Result<(), response::ResponseError> {
+        let mut inbox = std::mem::take(&mut self.answered.inbox);
+        let taken = self.take_head(&inbox.unread()[..length]);
+        inbox.consume(length);
+        self.answered.inbox = inbox;
+        taken
+    }
+
+    /// Begins the response's body with what was read behind its head.
+    fn begin(&mut self, context: &mut Context<'_>, rest: &[u8]) -> Result<(), FlowError> {
+        let inbox = &mut self.answered.inbox;
+        match &mut self.response {
+            Some(response) => {
+                let sink = &mut self.client.stream;
+                response.flow.begin(context, rest, inbox, sink)
+            }
+            None => {
+                inbox.append(rest);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a response head.
+    fn take_head(&mut self, head: &[u8]) -> Result<(), response::ResponseError> {
         let mut slots = slots();
-        let head = &self.answered.inbox.unread()[..length];
         let response = response::parse(head, self.intake.to_head, &mut slots)?;
         match response.status {
             101 => {
@@ -237,6 +300,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 let understood = self.intake.version == Version::Http11;
                 if understood && self.interim.len() < HEAD_BYTES_MAX {
                     rewrite::interim_head(&response, self.interim.tail());
+                    self.unflushed = true;
                 }
             }
             _ => {
@@ -250,7 +314,6 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 ));
             }
         }
-        self.answered.inbox.consume(length);
         Ok(())
     }
 
@@ -280,8 +343,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     }
 
     fn poll_interim(&mut self, context: &mut Context<'_>) -> Option<End> {
+        if !self.unflushed {
+            return None;
+        }
         let sent = self.interim.poll_write_to(context, &mut self.client.stream);
-        let flushed = std::pin::Pin::new(&mut self.client.stream).poll_flush(context);
+        let flushed = Pin::new(&mut self.client.stream).poll_flush(context);
+        self.unflushed = sent.is_pending() || flushed.is_pending();
         let failed = |poll: Poll<std::io::Result<()>>| matches!(poll, Poll::Ready(Err(_)));
         (failed(sent) || failed(flushed)).then_some(End::Next(Next::Reset))
     }
@@ -290,7 +357,11 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     fn bound_stall(&mut self) {
         let response = self.response.as_ref().map(|response| &response.flow);
         let waits_for_client = match response {
-            None => self.sending == Sending::Going && self.request.waits_for() == WaitsFor::Source,
+            None => {
+                self.sending == Sending::Going
+                    && self.intake.framing != Framing::None
+                    && self.request.waits_for() == WaitsFor::Source
+            }
             Some(flow) => flow.waits_for() == WaitsFor::Sink,
         };
         let progress = (

@@ -15,11 +15,12 @@ use crate::reason::Reason;
 use crate::service::Finished;
 use crate::tunnel::IDLE_MAX;
 use crate::visit::connect::Upstream;
-use crate::visit::head::{Answered, NoHead};
+use crate::visit::head::{Answered, Found, NoHead};
 use crate::visit::intake::Intake;
 use crate::worker::Slot;
 use bytes::Bytes;
 use h2::{Reason as Code, SendStream};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -224,14 +225,20 @@ impl<'a> Exchange<'a> {
     /// Reads until the head of the final response is understood.
     fn poll_head(&mut self, context: &mut Context<'_>, slot: &Slot) -> Option<End> {
         while self.response.is_none() {
-            let polled = {
-                let mut scratch = self.stream.visitor.worker.scratch();
-                self.answered.poll_head(
-                    context,
-                    &mut scratch[..READ_BYTES],
-                    &mut self.upstream.stream,
-                )
-            };
+            let worker = Rc::clone(&self.stream.visitor.worker);
+            let mut scratch = worker.scratch();
+            let stream = &mut self.upstream.stream;
+            let polled = self
+                .answered
+                .poll_head(context, &mut scratch[..READ_BYTES], stream);
+            let polled = polled.map_ok(|found| match found {
+                Found::Kept(length) => length,
+                Found::Read { length, read } => {
+                    self.answered.inbox.append(&scratch[..read]);
+                    length
+                }
+            });
+            drop(scratch);
             match polled {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(length)) => match self.take_head(length) {

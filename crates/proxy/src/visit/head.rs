@@ -22,39 +22,71 @@ pub struct Answered {
     searched: usize,
 }
 
+/// Where a whole head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// At the beginning of the inbox, so many bytes.
+    Kept(usize),
+    /// At the beginning of the scratch space, where it was read with nothing before it.
+    Read {
+        /// Bytes of the head.
+        length: usize,
+        /// Bytes that were read; those after the head are not in the inbox.
+        read: usize,
+    },
+}
+
 impl Answered {
-    /// Reads until `inbox` begins with a whole head; answers its length.
+    /// Reads until there is a whole head.
     pub fn poll_head(
         &mut self,
         context: &mut Context<'_>,
         scratch: &mut [u8],
         stream: &mut TcpStream,
-    ) -> Poll<Result<usize, NoHead>> {
+    ) -> Poll<Result<Found, NoHead>> {
+        if !self.inbox.is_empty()
+            && let Some(length) = self.search(None)?
+        {
+            return Poll::Ready(Ok(Found::Kept(length)));
+        }
         loop {
-            match find_end(self.inbox.unread(), self.searched) {
-                Search::Complete(length) => {
-                    self.searched = 0;
-                    return Poll::Ready(Ok(length));
-                }
-                Search::Partial(from) => self.searched = from,
-                Search::TooLong => return misunderstood("the response head is too long"),
-                Search::BareLf => {
-                    return misunderstood("a line of the response head ends in LF alone");
-                }
-            }
-            match ready!(poll_read(context, stream, scratch)) {
+            let read = match ready!(poll_read(context, stream, scratch)) {
                 Ok(0) => return lost("connection closed before a response"),
-                Ok(read) => self.inbox.tail().extend_from_slice(&scratch[..read]),
+                Ok(read) => read,
                 Err(error) => return lost(&error.to_string()),
+            };
+            if self.inbox.is_empty()
+                && let Some(length) = self.search(Some(&scratch[..read]))?
+            {
+                return Poll::Ready(Ok(Found::Read { length, read }));
             }
+            let first = self.inbox.is_empty();
+            self.inbox.append(&scratch[..read]);
+            if !first && let Some(length) = self.search(None)? {
+                return Poll::Ready(Ok(Found::Kept(length)));
+            }
+        }
+    }
+
+    /// Looks for the end of a head in what was just read, or in the inbox.
+    fn search(&mut self, read: Option<&[u8]>) -> Result<Option<usize>, NoHead> {
+        match find_end(read.unwrap_or(self.inbox.unread()), self.searched) {
+            Search::Complete(length) => {
+                self.searched = 0;
+                Ok(Some(length))
+            }
+            Search::Partial(from) => {
+                self.searched = from;
+                Ok(None)
+            }
+            Search::TooLong => Err(NoHead::Misunderstood("the response head is too long")),
+            Search::BareLf => Err(NoHead::Misunderstood(
+                "a line of the response head ends in LF alone",
+            )),
         }
     }
 }
 
-fn lost(error: &str) -> Poll<Result<usize, NoHead>> {
+fn lost(error: &str) -> Poll<Result<Found, NoHead>> {
     Poll::Ready(Err(NoHead::Lost(error.to_owned())))
-}
-
-fn misunderstood(error: &'static str) -> Poll<Result<usize, NoHead>> {
-    Poll::Ready(Err(NoHead::Misunderstood(error)))
 }
