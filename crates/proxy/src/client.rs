@@ -6,19 +6,18 @@ mod side;
 pub mod tunnel;
 
 use crate::buffer::{Buffer, poll_read};
+use crate::clock::date_now;
 use crate::deadline::{Deadline, Expired};
 use crate::h1::head::{Search, find_end, leading_empty_lines};
 use crate::h1::request::{self, Refusal, slots};
 use crate::h1::rewrite::{self, Answer};
 use crate::reason::Reason;
-use crate::route::Route;
-use crate::service::Finished;
 use crate::visit::Visitor;
 use crate::visit::intake::Decision;
+use crate::visit::sticky::Cookie;
 use crate::worker::Worker;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -70,6 +69,8 @@ pub struct Client<C> {
     inbox: Buffer,
     deadline: Deadline,
     refused: bool,
+    /// The response that is under way sets this cookie.
+    cookie: Option<Cookie>,
 }
 
 /// What becomes of the connection after a request.
@@ -103,6 +104,7 @@ impl<C: ClientIo> Client<C> {
             inbox: Buffer::default(),
             deadline,
             refused,
+            cookie: None,
         }
     }
 
@@ -139,8 +141,17 @@ impl<C: ClientIo> Client<C> {
                 reason,
                 to_head,
                 persistent,
-                route,
-            }) => self.answer_for(reason, to_head, persistent, route).await,
+                record: Some(mut record),
+            }) => {
+                self.answer(&record.refuse(reason), to_head, persistent)
+                    .await
+            }
+            Ok(Decision::Answer {
+                reason,
+                to_head,
+                persistent,
+                record: None,
+            }) => self.answer(&reason.answer(), to_head, persistent).await,
             Ok(Decision::Redirect {
                 status,
                 location,
@@ -153,28 +164,12 @@ impl<C: ClientIo> Client<C> {
                     reason: "https-only",
                     text,
                     location: Some(&location),
+                    retry_after_s: None,
                 };
                 self.answer(&answer, to_head, persistent).await
             }
             Err(reason) => self.refuse(reason).await,
         }
-    }
-
-    async fn answer_for(
-        &mut self,
-        reason: Reason,
-        to_head: bool,
-        persistent: bool,
-        route: Option<Arc<Route>>,
-    ) -> Next {
-        let answer = reason.answer();
-        if let Some(route) = route {
-            route.service.counters.add(Finished {
-                status: answer.status,
-                ..Finished::default()
-            });
-        }
-        self.answer(&answer, to_head, persistent).await
     }
 
     /// Waits for a whole head and takes it from the connection.
@@ -295,7 +290,7 @@ impl<C: ClientIo> Client<C> {
     /// Sends the platform's own answer.
     async fn answer(&mut self, answer: &Answer<'_>, to_head: bool, persistent: bool) -> Next {
         let mut out = Vec::new();
-        rewrite::answer(answer, to_head, persistent, &mut out);
+        rewrite::answer(answer, to_head, persistent, &date_now(), &mut out);
         self.deadline.set_total(None);
         self.deadline.set_phase(Some(FAREWELL_MAX));
         let stream = &mut self.stream;

@@ -63,7 +63,12 @@ struct Client2<C> {
 }
 
 /// Serves the requests of a connection until it ends.
-pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(visitor: Visitor, stream: C, refused: bool) {
+pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
+    mut visitor: Visitor,
+    stream: C,
+    refused: bool,
+) {
+    visitor.http2 = true;
     let deadline = visitor.worker.sweep.register();
     deadline.set_phase(Some(PREFACE_MAX));
     let mut builder = Builder::new();

@@ -16,6 +16,8 @@ pub enum Expired {
     Total,
     /// That of the present phase.
     Phase,
+    /// That of the next byte.
+    Idle,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -38,6 +40,7 @@ struct Entries {
 struct Entry {
     total_ms: Cell<u64>,
     phase_ms: Cell<u64>,
+    idle_ms: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -68,7 +71,8 @@ impl Sweep {
         let now = self.precise_ms();
         self.now_ms.set(now);
         for entry in self.entries.borrow().slots.iter().flatten() {
-            let late = all || now >= entry.total_ms.get().min(entry.phase_ms.get());
+            let first = entry.total_ms.get().min(entry.phase_ms.get());
+            let late = all || now >= first.min(entry.idle_ms.get());
             if let Some(waker) = late.then(|| entry.waker.borrow_mut().take()).flatten() {
                 waker.wake();
             }
@@ -80,6 +84,7 @@ impl Sweep {
         let entry = Rc::new(Entry {
             total_ms: Cell::new(NEVER),
             phase_ms: Cell::new(NEVER),
+            idle_ms: Cell::new(NEVER),
             waker: RefCell::new(None),
         });
         let mut entries = self.entries.borrow_mut();
@@ -116,6 +121,11 @@ impl Deadline {
         self.entry.phase_ms.set(self.at(within));
     }
 
+    /// Sets or clears the deadline of the next byte.
+    pub fn set_idle(&self, within: Option<Duration>) {
+        self.entry.idle_ms.set(self.at(within));
+    }
+
     /// Whether a deadline of the phase is set.
     pub fn has_phase(&self) -> bool {
         self.entry.phase_ms.get() != NEVER
@@ -136,6 +146,9 @@ impl Deadline {
         }
         if now >= self.entry.phase_ms.get() {
             return Some(Expired::Phase);
+        }
+        if now >= self.entry.idle_ms.get() {
+            return Some(Expired::Idle);
         }
         let mut waker = self.entry.waker.borrow_mut();
         if !waker

@@ -1,10 +1,13 @@
-//! An instance as all workers see it: how many requests it has, whether it is in the route table.
+//! An instance as all workers see it: how many requests it has, whether it is in the route table, how it does.
 
+pub mod health;
+
+use health::Health;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-/// How long an instance that refused a connection is passed over, in milliseconds.
-pub const SUSPECT_MS: u64 = 200;
+/// What names an instance in cookies: 16 hexadecimal digits.
+pub type Tag = [u8; 16];
 
 /// One instance of a service. Lives as long as it is in the route table or has requests.
 #[derive(Debug)]
@@ -13,10 +16,14 @@ pub struct Instance {
     pub id: String,
     /// Where its application listens.
     pub address: SocketAddr,
+    /// Names the instance in cookies; says nothing about it.
+    pub tag: Tag,
+    /// How it does.
+    pub health: Health,
     outstanding: AtomicU32,
     idle: AtomicU32,
     departed: AtomicBool,
-    suspect_until_ms: AtomicU64,
+    active: AtomicBool,
     reported_ms: AtomicU64,
 }
 
@@ -24,12 +31,14 @@ impl Instance {
     /// An instance without requests.
     pub fn new(id: String, address: SocketAddr) -> Instance {
         Instance {
+            tag: tag(&id),
             id,
             address,
+            health: Health::default(),
             outstanding: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             departed: AtomicBool::new(false),
-            suspect_until_ms: AtomicU64::new(0),
+            active: AtomicBool::new(false),
             reported_ms: AtomicU64::new(0),
         }
     }
@@ -41,14 +50,24 @@ impl Instance {
 
     /// Takes one of `max` places, if one is free.
     pub fn try_acquire(&self, max: u32) -> bool {
-        self.outstanding
+        let taken = self
+            .outstanding
             .fetch_update(SeqCst, Relaxed, |now| (now < max).then(|| now + 1))
-            .is_ok()
+            .is_ok();
+        if taken && !self.active.load(Relaxed) {
+            self.active.store(true, Relaxed);
+        }
+        taken
     }
 
     /// Gives a place back. Answers whether this was the last request of an instance that left the table.
     pub fn release(&self) -> bool {
         self.outstanding.fetch_sub(1, SeqCst) == 1 && self.departed()
+    }
+
+    /// Whether it had a request since the last call.
+    pub fn take_active(&self) -> bool {
+        self.active.swap(false, Relaxed) || self.outstanding() > 0
     }
 
     /// Takes one of `max` places for idle connections, counted over all workers.
@@ -73,26 +92,20 @@ impl Instance {
         self.departed.store(departed, SeqCst);
     }
 
-    /// A connection was refused: pass the instance over for a moment.
-    pub fn suspect(&self, now_ms: u64) {
-        self.suspect_until_ms.store(now_ms + SUSPECT_MS, Relaxed);
-    }
-
-    /// A connection was accepted.
-    pub fn trust(&self) {
-        if self.suspect_until_ms.load(Relaxed) != 0 {
-            self.suspect_until_ms.store(0, Relaxed);
-        }
-    }
-
-    /// Whether the instance is passed over now.
-    pub fn is_suspect(&self, now_ms: u64) -> bool {
-        self.suspect_until_ms.load(Relaxed) > now_ms
-    }
-
     /// Whether trouble with the instance may be reported now: at most once in `interval_ms`.
     pub fn may_report(&self, now_ms: u64, interval_ms: u64) -> bool {
         let due = |last: u64| (last == 0 || now_ms >= last + interval_ms).then_some(now_ms.max(1));
         self.reported_ms.fetch_update(Relaxed, Relaxed, due).is_ok()
     }
+}
+
+/// The same in every process, so that cookies survive the proxy: FNV-1a, then mixed so that no digit follows from one
+/// character of the id.
+fn tag(id: &str) -> Tag {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (hash ^ hash >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = mixed ^ mixed >> 29;
+    std::array::from_fn(|digit| b"0123456789abcdef"[(mixed >> (digit * 4) & 15) as usize])
 }

@@ -7,10 +7,12 @@
 
 pub mod h1;
 
+mod access;
 mod buffer;
 mod certificates;
 mod client;
 mod client2;
+mod clock;
 mod deadline;
 mod flow;
 mod instance;

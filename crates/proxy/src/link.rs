@@ -4,18 +4,20 @@
 pub mod publish;
 pub mod report;
 
-use crate::shared::Event;
+use crate::service::Service;
+use crate::shared::{Event, Shared};
 use crate::snapshot::Keeper;
 use apron_link::frame::{Decoder, FrameError, encode};
 use apron_link::proxy::{FromProxy, RouteTable, ToProxy, VERSION};
 use publish::Publisher;
-use std::convert::Infallible;
+use report::Traffic;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// Pauses between attempts to connect, in milliseconds; the last one repeats.
@@ -27,11 +29,20 @@ const SEND_MAX: Duration = Duration::from_secs(5);
 /// How often counters are sent.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Least time between two messages that a service has more requests than its instances may be given.
+const WANTED_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often lines of the access log are sent, unless there are many.
+const ACCESS_LOG_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Bound of the drain after SIGTERM or SIGINT.
 pub const TERMINATE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
+
+/// How the workers ended; an error if nobody can say.
+type WorkersEnd = Result<anyhow::Result<()>, oneshot::error::RecvError>;
 
 /// Why a connection to the control plane ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +55,8 @@ enum LinkError {
     Closed,
     #[error("the control plane does not read")]
     Stalled,
+    #[error("the workers have ended")]
+    Ended(WorkersEnd),
     #[error("a change is based on route table {0}, which is not the one in force")]
     Base(u64),
     #[error("the control plane speaks version {0} of the link, this proxy version {VERSION}")]
@@ -56,6 +69,12 @@ pub struct Link {
     socket: PathBuf,
     keeper: Keeper,
     publisher: Publisher,
+    shared: Arc<Shared>,
+    traffic: Traffic,
+    /// Services that have more requests than their instances may be given, as the control plane knows.
+    wanting: Vec<Arc<Service>>,
+    wanted_ticks: Interval,
+    access_log_ticks: Interval,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
     interrupt: Signal,
@@ -68,18 +87,27 @@ impl Link {
         socket: PathBuf,
         keeper: Keeper,
         publisher: Publisher,
+        shared: Arc<Shared>,
         events: mpsc::Receiver<Event>,
     ) -> std::io::Result<Link> {
-        let mut ticks = interval(STATISTICS_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ticks = |every: Duration| {
+            let mut ticks = interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
         Ok(Link {
             socket,
             keeper,
             publisher,
+            shared,
+            traffic: Traffic::default(),
+            wanting: Vec::new(),
+            wanted_ticks: ticks(WANTED_INTERVAL),
+            access_log_ticks: ticks(ACCESS_LOG_INTERVAL),
             events,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            ticks,
+            ticks: ticks(STATISTICS_INTERVAL),
         })
     }
 
@@ -96,15 +124,21 @@ impl Link {
         }
     }
 
-    /// Connects, and connects again, for ever.
-    pub async fn run(&mut self) -> anyhow::Result<Infallible> {
+    /// Connects, and connects again, until the workers have ended; answers how they did.
+    pub async fn run(&mut self, mut ended: oneshot::Receiver<anyhow::Result<()>>) -> WorkersEnd {
         let mut failures = 0;
         loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => {
-                    let ended = self.session(stream, &mut failures).await;
-                    tracing::warn!(error = %ended, "link to the control plane ended");
-                    if matches!(ended, LinkError::Version(_)) {
+                    let why = self.session(stream, &mut failures, &mut ended).await;
+                    for service in self.wanting.drain(..) {
+                        service.forget_wanting();
+                    }
+                    if let LinkError::Ended(workers) = why {
+                        return workers;
+                    }
+                    tracing::warn!(error = %why, "link to the control plane ended");
+                    if matches!(why, LinkError::Version(_)) {
                         // It will not be another version before it is another process.
                         failures = RETRY_PAUSES_MS.len();
                     }
@@ -116,17 +150,28 @@ impl Link {
             }
             let pause = RETRY_PAUSES_MS[failures.min(RETRY_PAUSES_MS.len() - 1)];
             failures += 1;
-            self.pause(Duration::from_millis(pause)).await;
+            if let Some(workers) = self.pause(Duration::from_millis(pause), &mut ended).await {
+                return workers;
+            }
         }
     }
 
-    /// Waits; nobody is there to hear of troubles, so they are dropped.
-    async fn pause(&mut self, pause: Duration) {
+    /// Waits; nobody is there to hear of troubles, so they are dropped. Answers if the workers end meanwhile.
+    async fn pause(
+        &mut self,
+        pause: Duration,
+        ended: &mut oneshot::Receiver<anyhow::Result<()>>,
+    ) -> Option<WorkersEnd> {
         let mut over = std::pin::pin!(sleep(pause));
         loop {
             tokio::select! {
-                () = &mut over => return,
-                Some(_) = self.events.recv() => {}
+                () = &mut over => return None,
+                workers = &mut *ended => return Some(workers),
+                Some(event) = self.events.recv() => {
+                    if let Event::Wanted(service) = event {
+                        service.forget_wanting();
+                    }
+                }
                 Some(()) = self.terminate.recv() => self.publisher.retire(TERMINATE_WITHIN),
                 Some(()) = self.interrupt.recv() => self.publisher.retire(TERMINATE_WITHIN),
             }
@@ -134,7 +179,12 @@ impl Link {
     }
 
     /// Talks to the control plane until the connection ends; answers why it did.
-    async fn session(&mut self, stream: UnixStream, failures: &mut usize) -> LinkError {
+    async fn session(
+        &mut self,
+        stream: UnixStream,
+        failures: &mut usize,
+        ended: &mut oneshot::Receiver<anyhow::Result<()>>,
+    ) -> LinkError {
         let (mut reader, mut writer) = stream.into_split();
         let generation = self.publisher.generation();
         let hello = FromProxy::Hello {
@@ -143,6 +193,9 @@ impl Link {
             generation,
         };
         if let Err(error) = send(&mut writer, &hello).await {
+            return error;
+        }
+        if let Err(error) = self.tell_who_waits(&mut writer).await {
             return error;
         }
         let (mut decoder, mut bytes) = (Decoder::default(), vec![0; READ_BYTES]);
@@ -157,7 +210,16 @@ impl Link {
                     }
                     Err(error) => Err(error.into()),
                 },
-                Some(event) = self.events.recv() => send(&mut writer, &report::message(event)).await,
+                Some(event) = self.events.recv() => self.tell(event, &mut writer).await,
+                _ = self.wanted_ticks.tick(), if !self.wanting.is_empty() => self.tell_wanted(&mut writer).await,
+                _ = self.access_log_ticks.tick() => self.tell_access_log(&mut writer).await,
+                () = self.shared.access_log.full() => self.tell_access_log(&mut writer).await,
+                workers = &mut *ended => {
+                    // Nobody hears of it if this fails.
+                    let _ = self.tell_access_log(&mut writer).await;
+                    let _ = self.tell_statistics(&mut writer).await;
+                    return LinkError::Ended(workers);
+                }
                 () = self.publisher.drained() => self.tell_drained(&mut writer).await,
                 _ = self.ticks.tick() => self.tell_statistics(&mut writer).await,
                 Some(()) = self.terminate.recv() => { self.publisher.retire(TERMINATE_WITHIN); Ok(()) }
@@ -237,11 +299,79 @@ impl Link {
         Ok(())
     }
 
+    async fn tell<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        event: Event,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        match event {
+            Event::Wanted(service) => self.begin_wanting(service, writer).await,
+            Event::Unreachable(instance, error) => {
+                let instance = instance.id.clone();
+                send(writer, &FromProxy::Unreachable { instance, error }).await
+            }
+        }
+    }
+
+    async fn begin_wanting<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        service: Arc<Service>,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        if self.wanting.is_empty() {
+            self.wanted_ticks.reset();
+        }
+        let message = report::wanted(&service);
+        self.wanting.push(service);
+        send(writer, &message).await
+    }
+
+    /// Tells of the services that have had requests waiting since before this connection.
+    async fn tell_who_waits<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        let services = self.publisher.registry().services();
+        let waiting = services.filter(|it| it.waiting() > 0 && it.begins_to_want());
+        let waiting: Vec<_> = waiting.cloned().collect();
+        for service in waiting {
+            self.begin_wanting(service, writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells of the services that still have more requests than their instances may be given.
+    async fn tell_wanted<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        self.wanting.retain(|service| service.still_wants());
+        for service in &self.wanting {
+            send(writer, &report::wanted(service)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the lines of the access log that wait.
+    async fn tell_access_log<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        while let Some((frame, batch)) = report::access_log(&self.shared) {
+            if let Err(error) = send_bytes(writer, &frame).await {
+                self.shared.access_log.lose(&batch);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     async fn tell_statistics<W: AsyncWriteExt + Unpin>(
         &mut self,
         writer: &mut W,
     ) -> Result<(), LinkError> {
-        let statistics = report::statistics(self.publisher.services());
+        let registry = self.publisher.registry();
+        let statistics = self.traffic.statistics(&self.shared, registry);
         match statistics.is_empty() {
             true => Ok(()),
             false => send(writer, &FromProxy::Statistics(statistics)).await,
@@ -253,8 +383,14 @@ async fn send<W: AsyncWriteExt + Unpin>(
     writer: &mut W,
     message: &FromProxy,
 ) -> Result<(), LinkError> {
-    let bytes = encode(message)?;
-    match timeout(SEND_MAX, writer.write_all(&bytes)).await {
+    send_bytes(writer, &encode(message)?).await
+}
+
+async fn send_bytes<W: AsyncWriteExt + Unpin>(
+    writer: &mut W,
+    bytes: &[u8],
+) -> Result<(), LinkError> {
+    match timeout(SEND_MAX, writer.write_all(bytes)).await {
         Ok(sent) => Ok(sent?),
         Err(_) => Err(LinkError::Stalled),
     }

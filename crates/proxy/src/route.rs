@@ -25,7 +25,6 @@ pub struct Table {
 
 /// Where requests of one service go.
 #[derive(Debug)]
-#[allow(dead_code, reason = "fields are put to use one after the other")]
 pub struct Route {
     /// The service.
     pub service: Arc<Service>,
@@ -49,6 +48,19 @@ pub struct Route {
     pub sticky: bool,
     /// Requests are written to the access log.
     pub access_log: bool,
+}
+
+impl Route {
+    /// How many of the requests that wait have a reason to look again.
+    pub fn to_be_woken(&self) -> u32 {
+        if self.state == RouteState::Paused || (self.instances.is_empty() && self.trouble.is_some())
+        {
+            return u32::MAX;
+        }
+        let free = |it: &Arc<Instance>| self.max_concurrency.saturating_sub(it.outstanding());
+        let free = self.instances.iter().map(free);
+        free.fold(0, u32::saturating_add)
+    }
 }
 
 impl Table {

@@ -1,5 +1,6 @@
 //! The process: workers, each on a thread, and the link on the thread that started them.
 
+use crate::access::queue::Queue;
 use crate::link::Link;
 use crate::link::publish::Publisher;
 use crate::shared::{EVENTS_MAX, Orders, Shared};
@@ -9,8 +10,8 @@ use crate::worker::run::{Listener, Purpose, run};
 use anyhow::Context as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -48,6 +49,8 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         epoch: Instant::now(),
         events,
+        access_log: Queue::default(),
+        traffic: Mutex::default(),
         drained: Notify::new(),
         followed: Notify::new(),
         following: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -63,12 +66,17 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
     let publisher = Publisher::new(Arc::clone(&shared), orders);
     runtime.block_on(async {
         let (keeper, table) = Keeper::open(options.snapshot);
-        let mut link = Link::new(options.link, keeper, publisher, events_received)?;
+        let mut link = Link::new(
+            options.link,
+            keeper,
+            publisher,
+            Arc::clone(&shared),
+            events_received,
+        )?;
         link.start_from(table).await;
-        tokio::select! {
-            never = link.run() => match never? {},
-            ended = ended => ended.context("a worker panicked")?,
-        }
+        link.run(ended)
+            .await
+            .context("nobody knows how the workers ended")?
     })
 }
 

@@ -1,11 +1,12 @@
 //! What all threads share.
 
+use crate::access::queue::Queue;
 use crate::instance::Instance;
 use crate::route::Table;
 use crate::service::Service;
 use crate::tls::Tls;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -18,7 +19,7 @@ pub const EVENTS_MAX: usize = 1_024;
 /// Something the control plane wants to know.
 #[derive(Debug)]
 pub enum Event {
-    /// Requests wait because the service has no instance.
+    /// The service has begun to have more requests than its instances may be given.
     Wanted(Arc<Service>),
     /// A connection to the instance failed.
     Unreachable(Arc<Instance>, String),
@@ -42,6 +43,10 @@ pub struct Shared {
     pub epoch: Instant,
     /// Reports of trouble.
     pub events: mpsc::Sender<Event>,
+    /// Lines of the access log on their way.
+    pub access_log: Queue,
+    /// Services with traffic that the link does not know of yet.
+    pub traffic: Mutex<Vec<Arc<Service>>>,
     /// An instance that left the table may have answered its last request.
     pub drained: Notify,
     /// A worker follows a later order.
@@ -59,6 +64,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Tells the link that a service has traffic.
+    pub fn note_traffic(&self, service: &Arc<Service>) {
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        traffic.push(Arc::clone(service));
+    }
+
     /// Waits until every worker follows the order with this number or a later one.
     pub async fn all_follow(&self, sequence: u64) {
         loop {

@@ -5,6 +5,7 @@
 pub mod frames;
 
 use crate::deadline::Deadline;
+use crate::reason::Reason;
 use crate::service::Finished;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -111,6 +112,10 @@ impl<D: End, U: End> Tunnel<'_, D, U> {
         let moved = std::future::poll_fn(|context| self.poll(context, &mut up, &mut down)).await;
         finished.bytes_in += up.bytes;
         finished.bytes_out += down.bytes;
+        finished.delivered = moved.is_ok() && down.ended;
+        if moved.is_ok() && !down.ended {
+            finished.cut(self.why_cut(&down));
+        }
         match moved {
             Err(_) => Closed::Broken,
             Ok(()) if down.ended => Closed::InOrder,
@@ -152,6 +157,15 @@ impl<D: End, U: End> Tunnel<'_, D, U> {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
+    }
+
+    /// Why the client's direction ends although it has not ended by itself.
+    fn why_cut(&self, down: &Way) -> Reason {
+        match down.read {
+            true => Reason::InstanceCut,
+            false if self.worker.parting() => Reason::Retired,
+            false => Reason::IdleTimeout,
+        }
     }
 
     /// Sends the client the rest of what is on its way, a Close frame if a frame may begin there, and the end.

@@ -5,14 +5,15 @@ pub mod admit;
 pub mod connect;
 pub mod head;
 pub mod intake;
+pub mod record;
+pub mod sticky;
 
 use crate::deadline::Deadline;
-use crate::service::{Finished, Service};
 use crate::worker::Worker;
+pub use record::Record;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use sticky::Cookie;
 
 /// How the client reached the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Visitor {
     pub worker: Rc<Worker>,
     /// How it came.
     pub scheme: Scheme,
+    /// It speaks HTTP/2.
+    pub http2: bool,
     /// Its address as it is written into requests.
     pub address: Box<str>,
     /// The port it connected to, likewise.
@@ -49,34 +52,9 @@ pub trait Caller {
     /// Its deadlines.
     fn deadline(&self) -> &Deadline;
 
+    /// The response that follows sets this cookie, or none.
+    fn set_cookie(&mut self, cookie: Option<Cookie>);
+
     /// Ready when it has left.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()>;
-}
-
-/// Counts a request when it is over, however it ends.
-#[derive(Debug)]
-pub struct Record {
-    service: Arc<Service>,
-    started: Instant,
-    /// What is counted, beside the time.
-    pub finished: Finished,
-}
-
-impl Record {
-    /// A request of a service begins.
-    pub fn new(service: &Arc<Service>) -> Record {
-        Record {
-            service: Arc::clone(service),
-            started: Instant::now(),
-            finished: Finished::default(),
-        }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.finished.latency_ms =
-            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.service.counters.add(self.finished);
-    }
 }

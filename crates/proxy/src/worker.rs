@@ -3,6 +3,8 @@
 pub mod accept;
 pub mod run;
 
+use crate::access::{BUFFER_BYTES, Lines};
+use crate::clock::Calendar;
 use crate::deadline::Sweep;
 use crate::instance::Instance;
 use crate::pool::Pool;
@@ -14,7 +16,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Most bytes of one read, which is also the memory a slow reader can hold in one direction.
@@ -31,6 +33,9 @@ pub struct Worker {
     pub pool: RefCell<Pool>,
     /// HTTP/2 connections to instances.
     pub upstreams2: RefCell<Connections>,
+    /// Dates.
+    pub calendar: Calendar,
+    lines: RefCell<Lines>,
     table: RefCell<Arc<Table>>,
     scratch: RefCell<Box<[u8]>>,
     retiring: Cell<bool>,
@@ -50,6 +55,8 @@ impl Worker {
             shared,
             pool: RefCell::default(),
             upstreams2: RefCell::default(),
+            calendar: Calendar::default(),
+            lines: RefCell::default(),
             table: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
             retiring: Cell::new(false),
@@ -123,6 +130,12 @@ fn hexadecimal(number: u64) -> [u8; 16] {
     text
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.hand_over_lines();
+    }
+}
+
 /// A place at an instance, given back when it is dropped.
 #[derive(Debug)]
 pub struct Slot {
@@ -133,24 +146,30 @@ pub struct Slot {
     pub instance: Arc<Instance>,
     /// Requests the instance is given at the same time, as of when the place was taken.
     pub max_concurrency: u32,
+    /// It is to be seen how the instance does.
+    probe: bool,
 }
 
 impl Slot {
     /// Takes over a place that was acquired at `instance`.
-    pub fn new(worker: &Rc<Worker>, route: &Route, instance: &Arc<Instance>) -> Slot {
-        route.service.outstanding.fetch_add(1, SeqCst);
+    pub fn new(worker: &Rc<Worker>, route: &Route, instance: &Arc<Instance>, probe: bool) -> Slot {
+        route.service.occupy();
         Slot {
             worker: Rc::clone(worker),
             service: Arc::clone(&route.service),
             instance: Arc::clone(instance),
             max_concurrency: route.max_concurrency,
+            probe,
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.service.outstanding.fetch_sub(1, SeqCst);
+        self.service.vacate();
+        if self.probe {
+            self.instance.health.end_probe();
+        }
         if self.instance.release() {
             self.worker.shared.drained.notify_one();
         }
@@ -183,6 +202,33 @@ impl Drop for Admitted {
 }
 
 impl Worker {
+    /// Milliseconds since 1970.
+    pub fn wall_ms(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.shared.epoch);
+        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.calendar.wall_ms(since_ms)
+    }
+
+    /// Has a line written to the access log.
+    pub fn log(&self, write: impl FnOnce(&mut Lines)) {
+        let mut lines = self.lines.borrow_mut();
+        if lines.bytes.capacity() == 0 {
+            lines.bytes.reserve(BUFFER_BYTES + BUFFER_BYTES / 8);
+        }
+        write(&mut lines);
+        if lines.bytes.len() >= BUFFER_BYTES {
+            self.shared.access_log.push(std::mem::take(&mut lines));
+        }
+    }
+
+    /// Hands over the lines of the access log.
+    pub fn hand_over_lines(&self) {
+        let mut lines = self.lines.borrow_mut();
+        if !lines.entries.is_empty() {
+            self.shared.access_log.push(std::mem::take(&mut lines));
+        }
+    }
+
     /// Tells the control plane, at most once a second, that a connection to an instance failed.
     pub fn report_unreachable(&self, instance: &Arc<Instance>, error: String) {
         if instance.may_report(self.sweep.precise_ms(), crate::shared::REPORT_INTERVAL_MS) {

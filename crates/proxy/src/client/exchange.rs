@@ -15,6 +15,7 @@ use crate::visit::Caller;
 use crate::visit::connect::Upstream;
 use crate::visit::head::{Answered, Found, NoHead};
 use crate::visit::intake::Intake;
+use crate::visit::sticky::Cookie;
 use crate::worker::Slot;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -116,7 +117,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
 
     /// Runs the exchange to its end.
     pub(super) async fn run(mut self, slot: &Slot) -> End {
+        let idle = self.intake.route.idle_timeout;
+        self.client.deadline.set_idle(idle);
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
+        self.client.deadline.set_idle(None);
         self.finished.bytes_in += self.request.read_bytes();
         if self.switched {
             let Exchange {
@@ -239,8 +243,11 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 Poll::Ready(Ok(Found::Read { length, read })) => {
                     let (head, rest) = scratch[..read].split_at(length);
                     match self.take_head(head) {
-                        Ok(()) if self.begin(context, rest).is_err() => {
-                            return Some(End::Next(Next::Reset));
+                        Ok(()) => {
+                            if let Err(error) = self.begin(context, rest) {
+                                return Some(self.cut(&error));
+                            }
+                            Ok(())
                         }
                         taken => taken,
                     }
@@ -253,6 +260,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             if let Err(error) = taken {
                 return Some(misunderstood(slot, &error.to_string()));
             }
+            slot.instance.health.answered();
         }
         None
     }
@@ -291,7 +299,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 let protocol = upgrade.filter(|protocol| response.switches_to(protocol));
                 let protocol = protocol.ok_or(response::ResponseError::Head)?;
                 rewrite::switching_head(&response, protocol, self.interim.tail());
-                self.finished.status = response.status;
+                if let Some(cookie) = self.client.cookie {
+                    cookie.add_to_head(self.interim.tail());
+                }
+                self.finished.answered(response.status);
                 self.switched = true;
             }
             // The proxy itself told the client to go on.
@@ -304,14 +315,15 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 }
             }
             _ => {
-                self.finished.status = response.status;
+                self.finished.answered(response.status);
                 let out = std::mem::take(&mut self.interim);
-                self.response = Some(delivering(
+                let delivering = delivering(
                     &response,
                     self.intake,
                     self.client.visitor.worker.retiring(),
-                    out,
-                ));
+                    (self.client.cookie, out),
+                );
+                self.response = Some(delivering);
             }
         }
         Ok(())
@@ -333,13 +345,24 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             stream,
         ) {
             Poll::Pending => None,
-            Poll::Ready(Ok(())) => Some(End::Next(match self.sending {
-                Sending::Done if delivering.client_persistent => Next::Request,
-                Sending::Done if inbox.is_empty() => Next::Close,
-                _ => Next::Linger,
-            })),
-            Poll::Ready(Err(_)) => Some(End::Next(Next::Reset)),
+            Poll::Ready(Ok(())) => {
+                self.finished.delivered = true;
+                Some(End::Next(match self.sending {
+                    Sending::Done if delivering.client_persistent => Next::Request,
+                    Sending::Done if inbox.is_empty() => Next::Close,
+                    _ => Next::Linger,
+                }))
+            }
+            Poll::Ready(Err(error)) => Some(self.cut(&error)),
         }
+    }
+
+    /// The response cannot be delivered to its end.
+    fn cut(&mut self, error: &FlowError) -> End {
+        if !matches!(error, FlowError::Sink(_)) {
+            self.finished.cut(Reason::InstanceCut);
+        }
+        End::Next(Next::Reset)
     }
 
     fn poll_interim(&mut self, context: &mut Context<'_>) -> Option<End> {
@@ -368,6 +391,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             self.request.read_bytes(),
             response.map_or(0, Flow::moved_bytes),
         );
+        if progress != self.progress {
+            let idle = self.intake.route.idle_timeout;
+            self.client.deadline.set_idle(idle);
+        }
         if !waits_for_client {
             self.client.deadline.set_phase(None);
         } else if progress != self.progress || !self.client.deadline.has_phase() {
@@ -376,25 +403,28 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         self.progress = progress;
     }
 
-    fn late(&self, expired: Expired) -> End {
-        match (&self.response, expired) {
-            (Some(_), _) => End::Next(Next::Reset),
-            (None, Expired::Total) => End::Failed(Reason::RequestTimeout),
-            (None, Expired::Phase) => End::Failed(Reason::ClientTimeout),
+    fn late(&mut self, expired: Expired) -> End {
+        if self.response.is_none() {
+            return End::Failed(expired.into());
         }
+        self.finished.cut(expired.into());
+        End::Next(Next::Reset)
     }
 
-    /// The connection broke before a response. An idle connection that the instance closed meanwhile has carried out
-    /// nothing that matters for a request that may be repeated.
+    /// The connection broke before a response. A request that may be repeated is, on a connection of its own, at another
+    /// instance if there is one. That an idle connection was closed meanwhile says nothing about the instance.
     fn lost(&self, slot: &Slot, error: &str) -> End {
-        if self.upstream.reused && self.intake.repeatable && self.answered.inbox.is_empty() {
+        let again = self.intake.repeatable && self.answered.inbox.is_empty();
+        if again && self.upstream.reused {
             return End::Again;
         }
-        self.client
-            .visitor
-            .worker
-            .report_unreachable(&slot.instance, format!("exchange: {error}"));
-        End::Failed(Reason::InstanceClosed)
+        let worker = &self.client.visitor.worker;
+        slot.instance.health.broke(worker.sweep.now_ms());
+        worker.report_unreachable(&slot.instance, format!("exchange: {error}"));
+        match again {
+            true => End::Again,
+            false => End::Failed(Reason::InstanceClosed),
+        }
     }
 
     /// Keeps the upstream connection for another request, if it can take one.
@@ -433,13 +463,16 @@ fn delivering(
     response: &Response<'_, '_>,
     intake: &Intake,
     retiring: bool,
-    mut out: Buffer,
+    (cookie, mut out): (Option<Cookie>, Buffer),
 ) -> Delivering {
     let client = rewrite::Client {
         version: intake.version,
         persistent: intake.persistent && !retiring,
     };
     let delivery = rewrite::response_head(response, client, out.tail());
+    if let Some(cookie) = cookie {
+        cookie.add_to_head(out.tail());
+    }
     Delivering {
         flow: Flow::new(Decoder::new(response.framing), delivery.encoder, out),
         client_persistent: delivery.persistent,

@@ -7,42 +7,42 @@ use crate::deadline::Deadline;
 use crate::reason::Reason;
 use crate::upstream2::{self, exchange::End as End2};
 use crate::visit::admit::{NoPlace, admit};
-use crate::visit::connect::connect;
+use crate::visit::connect::{REPEATS_MAX, connect};
 use crate::visit::intake::Intake;
+use crate::visit::sticky::Cookie;
 use crate::visit::{Caller, Record};
 use crate::worker::Worker;
 use apron_link::proxy::UpstreamProtocol;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 impl<C: ClientIo> Client<C> {
     /// Forwards a request and delivers its response.
     pub(super) async fn forward(&mut self, mut intake: Box<Intake>) -> Next {
-        let service = Arc::clone(&intake.route.service);
-        let mut record = Record::new(&service);
+        let mut record = Record::of(&self.visitor.worker, &mut intake);
         self.deadline.set_total(intake.route.timeout);
         self.deadline.set_phase(None);
         if intake.route.protocol == UpstreamProtocol::H2c {
             return Box::pin(self.forward2(&intake, &mut record)).await;
         }
-        let mut fresh_only = false;
+        let (mut fresh_only, mut repeats) = (false, 0);
         loop {
-            let slot = match admit(self, &service).await {
+            let slot = match admit(self, &mut record).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
                 Err(NoPlace::Answer(reason)) => {
                     return self.fail(reason, &intake, &mut record).await;
                 }
             };
-            let upstream = match connect(self, &slot, intake.repeatable, fresh_only).await {
-                Ok(Some(upstream)) => upstream,
-                Ok(None) => continue,
-                Err(NoPlace::ClientGone) => return Next::Reset,
-                Err(NoPlace::Answer(reason)) => {
-                    return self.fail(reason, &intake, &mut record).await;
-                }
-            };
+            let upstream =
+                match connect(self, &slot, intake.repeatable, fresh_only, &mut record).await {
+                    Ok(Some(upstream)) => upstream,
+                    Ok(None) => continue,
+                    Err(NoPlace::ClientGone) => return Next::Reset,
+                    Err(NoPlace::Answer(reason)) => {
+                        return self.fail(reason, &intake, &mut record).await;
+                    }
+                };
             let end = Exchange::new(self, upstream, &intake, &mut record.finished)
                 .run(&slot)
                 .await;
@@ -50,8 +50,14 @@ impl<C: ClientIo> Client<C> {
             match end {
                 End::Next(next) => return next,
                 End::Failed(reason) => return self.fail(reason, &intake, &mut record).await,
+                End::Again if repeats == REPEATS_MAX => {
+                    let reason = Reason::InstanceClosed;
+                    return self.fail(reason, &intake, &mut record).await;
+                }
                 End::Again => {
+                    repeats += 1;
                     fresh_only = true;
+                    record.avoid(&slot);
                     intake.expects_continue = false;
                 }
             }
@@ -74,10 +80,9 @@ impl<C: ClientIo> Client<C> {
 
     /// Answers a request that failed before its response began.
     async fn fail(&mut self, reason: Reason, intake: &Intake, record: &mut Record) -> Next {
-        let answer = reason.answer();
-        record.finished.status = answer.status;
         // The body may not have been read, so the connection ends here.
-        self.answer(&answer, intake.to_head, false).await
+        self.answer(&record.refuse(reason), intake.to_head, false)
+            .await
     }
 }
 
@@ -88,6 +93,10 @@ impl<C: ClientIo> Caller for Client<C> {
 
     fn deadline(&self) -> &Deadline {
         &self.deadline
+    }
+
+    fn set_cookie(&mut self, cookie: Option<Cookie>) {
+        self.cookie = cookie;
     }
 
     /// Ready when the client has gone. What it sends meanwhile is kept, within bounds.

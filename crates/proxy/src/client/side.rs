@@ -10,6 +10,7 @@ use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::upstream2::downstream::{Downstream, Gone, NoPart, Part};
 use crate::visit::Caller;
 use crate::visit::intake::Intake;
+use crate::visit::sticky::Cookie;
 use crate::worker::Worker;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -67,6 +68,10 @@ impl<C: ClientIo> Caller for Side<'_, C> {
         &self.client.deadline
     }
 
+    fn set_cookie(&mut self, cookie: Option<Cookie>) {
+        self.client.cookie = cookie;
+    }
+
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.client.poll_gone(context)
     }
@@ -113,6 +118,9 @@ impl<C: ClientIo> Downstream for Side<'_, C> {
             persistent: self.persistent,
         };
         let delivery = rewrite::response_head(response, client, self.out.tail());
+        if let Some(cookie) = self.client.cookie {
+            cookie.add_to_head(self.out.tail());
+        }
         self.encoder = delivery.encoder;
         self.persistent = delivery.persistent;
         self.ended = over && response.framing != Framing::Chunked;

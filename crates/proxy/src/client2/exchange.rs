@@ -6,7 +6,6 @@ use super::stream::Stream;
 use super::tunnel::tunnel;
 use crate::buffer::{Buffer, poll_read};
 use crate::client::exchange::CLIENT_STALL_MAX;
-use crate::deadline::Expired;
 use crate::h1::Framing;
 use crate::h1::body::{Decoder, Encoder};
 use crate::h1::request::slots;
@@ -111,7 +110,10 @@ impl<'a> Exchange<'a> {
 
     /// Runs the exchange to its end.
     pub(super) async fn run(mut self, slot: &Slot) -> End {
+        let idle = self.intake.route.idle_timeout;
+        self.stream.deadline.set_idle(idle);
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
+        self.stream.deadline.set_idle(None);
         if let End::Switched(sending) = end {
             let upstream = (self.upstream.stream, self.answered.inbox);
             let idle = self.intake.route.idle_timeout.unwrap_or(IDLE_MAX);
@@ -146,11 +148,11 @@ impl<'a> Exchange<'a> {
 
     fn poll(&mut self, context: &mut Context<'_>, slot: &Slot) -> Poll<End> {
         if let Some(expired) = self.stream.deadline.expired(context) {
-            return Poll::Ready(match (&self.response, expired) {
-                (Some(_), _) => End::Answered,
-                (None, Expired::Total) => End::Failed(Reason::RequestTimeout),
-                (None, Expired::Phase) => End::Failed(Reason::ClientTimeout),
-            });
+            if self.response.is_none() {
+                return Poll::Ready(End::Failed(expired.into()));
+            }
+            self.finished.cut(expired.into());
+            return Poll::Ready(End::Answered);
         }
         if let Poll::Ready(Err(end)) = self.poll_request(context) {
             return Poll::Ready(end);
@@ -242,8 +244,11 @@ impl<'a> Exchange<'a> {
             match polled {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(length)) => match self.take_head(length) {
-                    Ok(None) => {}
-                    Ok(Some(end)) => return Some(end),
+                    Ok(None) => slot.instance.health.answered(),
+                    Ok(Some(end)) => {
+                        slot.instance.health.answered();
+                        return Some(end);
+                    }
                     Err(error) => return Some(misunderstood(slot, &error.to_string())),
                 },
                 Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
@@ -266,7 +271,8 @@ impl<'a> Exchange<'a> {
                 && parsed.switches_to("websocket")
                 && handshake.is_completed_by(parsed.headers);
             if switched {
-                self.finished.status = 101;
+                self.finished.answered(101);
+                intake::add_cookie(&mut response, self.stream.cookie);
                 self.answered.inbox.consume(length);
                 response.headers_mut().remove("sec-websocket-accept");
                 *response.status_mut() = http::StatusCode::OK;
@@ -288,11 +294,12 @@ impl<'a> Exchange<'a> {
             self.answered.inbox.consume(length);
             return Ok(None);
         }
-        self.finished.status = parsed.status;
+        self.finished.answered(parsed.status);
         let over = matches!(parsed.framing, Framing::None | Framing::Length(0));
         let (framing, upstream_persistent, keep_alive) =
             (parsed.framing, parsed.persistent(), parsed.keep_alive);
         self.answered.inbox.consume(length);
+        intake::add_cookie(&mut response, self.stream.cookie);
         let Ok(sending) = self.stream.respond.send_response(response, over) else {
             return Ok(Some(End::Abandoned));
         };
@@ -343,17 +350,22 @@ impl<'a> Exchange<'a> {
                     &mut scratch[..READ_BYTES]
                 )) {
                     Ok(0) if response.decoder.connection_ended().is_ok() => continue,
-                    Ok(0) | Err(_) => return Poll::Ready(End::Answered),
+                    Ok(0) | Err(_) => {
+                        self.finished.cut(Reason::InstanceCut);
+                        return Poll::Ready(End::Answered);
+                    }
                     Ok(read) => inbox.tail().extend_from_slice(&scratch[..read]),
                 }
             }
             let Ok((read, data)) = response.decoder.decode(inbox.unread()) else {
+                self.finished.cut(Reason::InstanceCut);
                 return Poll::Ready(End::Answered);
             };
             self.finished.bytes_out += data.len() as u64;
             response.piece = Bytes::copy_from_slice(&inbox.unread()[data]);
             inbox.consume(read);
         }
+        self.finished.delivered = true;
         // A body that is still coming is of no use any more; the stream says so when it is dropped.
         Poll::Ready(End::Answered)
     }
@@ -368,6 +380,10 @@ impl<'a> Exchange<'a> {
             self.finished.bytes_in,
             self.finished.bytes_out - self.unsent(),
         );
+        if progress != self.progress {
+            let idle = self.intake.route.idle_timeout;
+            self.stream.deadline.set_idle(idle);
+        }
         if !waits_for_client {
             self.stream.deadline.set_phase(None);
         } else if progress != self.progress || !self.stream.deadline.has_phase() {
@@ -384,14 +400,17 @@ impl<'a> Exchange<'a> {
 
     /// The connection broke before a response.
     fn lost(&self, slot: &Slot, error: &str) -> End {
-        if self.upstream.reused && self.intake.repeatable && self.answered.inbox.is_empty() {
+        let again = self.intake.repeatable && self.answered.inbox.is_empty();
+        if again && self.upstream.reused {
             return End::Again;
         }
-        self.stream
-            .visitor
-            .worker
-            .report_unreachable(&slot.instance, format!("exchange: {error}"));
-        End::Failed(Reason::InstanceClosed)
+        let worker = &self.stream.visitor.worker;
+        slot.instance.health.broke(worker.sweep.now_ms());
+        worker.report_unreachable(&slot.instance, format!("exchange: {error}"));
+        match again {
+            true => End::Again,
+            false => End::Failed(Reason::InstanceClosed),
+        }
     }
 }
 

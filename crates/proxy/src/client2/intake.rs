@@ -1,9 +1,11 @@
 //! Between HTTP/2's messages and those the rest of the proxy speaks of.
 
+use crate::clock::date_now;
 use crate::h1::name::{ConnectionOptions, Name, allowed_in_trailers, classify};
 use crate::h1::request::{Refusal, Request, Sorted, is_websocket};
 use crate::h1::response::Response as Answered;
 use crate::h1::{Framing, HEADERS_MAX, Version, host, rewrite};
+use crate::visit::sticky::Cookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use httparse::Header;
 use std::str::FromStr;
@@ -156,17 +158,30 @@ pub fn response(answered: &Answered<'_, '_>) -> Option<Response<()>> {
     Some(response)
 }
 
+/// Adds the cookie that keeps a client at its instance.
+pub fn add_cookie(response: &mut Response<()>, cookie: Option<Cookie>) {
+    let value = cookie.and_then(|cookie| HeaderValue::from_bytes(&cookie.value()).ok());
+    if let Some(value) = value {
+        let headers = response.headers_mut();
+        headers.append(http::header::SET_COOKIE, value);
+    }
+}
+
 /// A platform's answer and its body.
 pub fn answer(answer: &rewrite::Answer<'_>) -> Option<(Response<()>, String)> {
     let body = format!("{}\n", answer.text);
     let mut response = Response::builder()
         .status(answer.status)
+        .header("date", &date_now()[..])
         .header("x-apron-reason", answer.reason)
         .header("content-type", "text/plain; charset=utf-8")
         .header("cache-control", "no-store")
         .header("content-length", body.len());
     if let Some(location) = answer.location {
         response = response.header("location", location);
+    }
+    if let Some(seconds) = answer.retry_after_s {
+        response = response.header("retry-after", seconds);
     }
     Some((response.body(()).ok()?, body))
 }

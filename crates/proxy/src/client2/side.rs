@@ -7,6 +7,7 @@ use crate::h1::name::allowed_in_trailers;
 use crate::h1::response::Response;
 use crate::upstream2::downstream::{Downstream, Gone, NoPart, Part};
 use crate::visit::Caller;
+use crate::visit::sticky::Cookie;
 use crate::worker::Worker;
 use bytes::Bytes;
 use h2::SendStream;
@@ -38,6 +39,10 @@ impl Caller for Side<'_> {
 
     fn deadline(&self) -> &Deadline {
         self.stream.deadline()
+    }
+
+    fn set_cookie(&mut self, cookie: Option<Cookie>) {
+        self.stream.set_cookie(cookie);
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -78,7 +83,8 @@ impl Downstream for Side<'_> {
     }
 
     fn begin(&mut self, response: &Response<'_, '_>, over: bool) -> Result<(), Gone> {
-        let response = intake::response(response).ok_or(Gone)?;
+        let mut response = intake::response(response).ok_or(Gone)?;
+        intake::add_cookie(&mut response, self.stream.cookie);
         let sending = self.stream.respond.send_response(response, over);
         self.sending = Some(sending.map_err(|_| Gone)?);
         self.over = over;

@@ -9,11 +9,11 @@ use crate::deadline::Deadline;
 use crate::h1::request::Refusal;
 use crate::h1::rewrite::Answer;
 use crate::reason::Reason;
-use crate::service::Finished;
 use crate::upstream2::{self, exchange::End as End2};
 use crate::visit::admit::{NoPlace, admit};
-use crate::visit::connect::connect;
+use crate::visit::connect::{REPEATS_MAX, connect};
 use crate::visit::intake::{Decision, Intake};
+use crate::visit::sticky::Cookie;
 use crate::visit::{Caller, Record, Visitor};
 use crate::worker::Worker;
 use apron_link::proxy::UpstreamProtocol;
@@ -22,7 +22,6 @@ use h2::server::SendResponse;
 use h2::{Reason as Code, RecvStream};
 use http::Request;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Instances that speak HTTP/2 are not asked for WebSockets.
@@ -37,6 +36,8 @@ pub(super) struct Stream {
     pub(super) respond: SendResponse<Bytes>,
     pub(super) body: RecvStream,
     pub(super) deadline: Deadline,
+    /// The response sets this cookie.
+    pub(super) cookie: Option<Cookie>,
     /// The client speaks gRPC and is told of failures in its words.
     grpc: bool,
     /// The client opens a WebSocket, and this is how an instance is asked for it.
@@ -50,6 +51,10 @@ impl Caller for Stream {
 
     fn deadline(&self) -> &Deadline {
         &self.deadline
+    }
+
+    fn set_cookie(&mut self, cookie: Option<Cookie>) {
+        self.cookie = cookie;
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -79,21 +84,18 @@ pub(super) async fn serve(
         respond,
         body,
         deadline,
+        cookie: None,
         grpc,
         handshake,
     };
     match decision {
         Ok(Decision::Forward(intake)) => stream.forward(intake).await,
-        Ok(Decision::Answer { reason, route, .. }) => {
-            let answer = reason.answer();
-            if let Some(route) = route {
-                route.service.counters.add(Finished {
-                    status: answer.status,
-                    ..Finished::default()
-                });
-            }
-            stream.answer(&answer, to_head)
-        }
+        Ok(Decision::Answer {
+            reason,
+            record: Some(mut record),
+            ..
+        }) => stream.answer(&record.refuse(reason), to_head),
+        Ok(Decision::Answer { reason, .. }) => stream.answer(&reason.answer(), to_head),
         Ok(Decision::Redirect {
             status, location, ..
         }) => {
@@ -104,6 +106,7 @@ pub(super) async fn serve(
                     reason: "https-only",
                     text,
                     location: Some(&location),
+                    retry_after_s: None,
                 },
                 to_head,
             )
@@ -134,9 +137,8 @@ fn decide(
 
 impl Stream {
     /// Forwards a request and delivers its response.
-    async fn forward(&mut self, intake: Box<Intake>) -> Ended {
-        let service = Arc::clone(&intake.route.service);
-        let mut record = Record::new(&service);
+    async fn forward(&mut self, mut intake: Box<Intake>) -> Ended {
+        let mut record = Record::of(&self.visitor.worker, &mut intake);
         self.deadline.set_total(intake.route.timeout);
         if intake.route.protocol == UpstreamProtocol::H2c {
             if self.handshake.is_some() {
@@ -144,19 +146,20 @@ impl Stream {
             }
             return Box::pin(self.forward2(&intake, &mut record)).await;
         }
-        let mut fresh_only = false;
+        let (mut fresh_only, mut repeats) = (false, 0);
         loop {
-            let slot = match admit(self, &service).await {
+            let slot = match admit(self, &mut record).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Ended::Abandoned,
                 Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),
             };
-            let upstream = match connect(self, &slot, intake.repeatable, fresh_only).await {
-                Ok(Some(upstream)) => upstream,
-                Ok(None) => continue,
-                Err(NoPlace::ClientGone) => return Ended::Abandoned,
-                Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),
-            };
+            let upstream =
+                match connect(self, &slot, intake.repeatable, fresh_only, &mut record).await {
+                    Ok(Some(upstream)) => upstream,
+                    Ok(None) => continue,
+                    Err(NoPlace::ClientGone) => return Ended::Abandoned,
+                    Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),
+                };
             match Exchange::new(self, upstream, &intake, &mut record.finished)
                 .run(&slot)
                 .await
@@ -164,7 +167,12 @@ impl Stream {
                 End::Answered | End::Switched(_) => return Ended::Answered,
                 End::Abandoned => return Ended::Abandoned,
                 End::Failed(reason) => return self.fail(reason, &intake, &mut record),
-                End::Again => fresh_only = true,
+                End::Again if repeats < REPEATS_MAX => {
+                    repeats += 1;
+                    fresh_only = true;
+                    record.avoid(&slot);
+                }
+                End::Again => return self.fail(Reason::InstanceClosed, &intake, &mut record),
             }
         }
     }
@@ -186,9 +194,7 @@ impl Stream {
     }
 
     fn fail(&mut self, reason: Reason, intake: &Intake, record: &mut Record) -> Ended {
-        let answer = reason.answer();
-        record.finished.status = answer.status;
-        self.answer(&answer, intake.to_head)
+        self.answer(&record.refuse(reason), intake.to_head)
     }
 
     /// Sends the platform's own answer: it is small, so the connection takes it at once.

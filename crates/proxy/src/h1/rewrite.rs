@@ -268,10 +268,18 @@ pub struct Answer<'a> {
     pub text: &'a str,
     /// A `Location` to go to.
     pub location: Option<&'a str>,
+    /// Seconds after which the client may ask again.
+    pub retry_after_s: Option<u32>,
 }
 
 /// Writes a platform's answer with its body, or without it if it answers a HEAD request.
-pub fn answer(answer: &Answer<'_>, to_head: bool, persistent: bool, out: &mut Vec<u8>) {
+pub fn answer(
+    answer: &Answer<'_>,
+    to_head: bool,
+    persistent: bool,
+    date: &[u8],
+    out: &mut Vec<u8>,
+) {
     let phrase = phrase(answer.status);
     // Writing to a vector cannot fail.
     let _ = write!(
@@ -279,8 +287,12 @@ pub fn answer(answer: &Answer<'_>, to_head: bool, persistent: bool, out: &mut Ve
         "HTTP/1.1 {} {phrase}\r\nx-apron-reason: {}\r\n",
         answer.status, answer.reason
     );
+    field(out, b"date", date);
     if let Some(location) = answer.location {
         field(out, b"location", location.as_bytes());
+    }
+    if let Some(seconds) = answer.retry_after_s {
+        let _ = write!(out, "retry-after: {seconds}\r\n");
     }
     out.extend_from_slice(
         b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n",
@@ -441,11 +453,17 @@ mod tests {
             reason: "paused",
             text: "the service is paused",
             location: None,
+            retry_after_s: Some(1),
         };
-        answer(&paused, false, true, &mut with);
-        answer(&paused, true, true, &mut without);
+        answer(&paused, false, true, b"now", &mut with);
+        answer(&paused, true, true, b"now", &mut without);
         assert!(with.ends_with(b"content-length: 22\r\n\r\nthe service is paused\n"));
         assert_eq!(with[..without.len()], without);
+        let head = String::from_utf8(without.clone()).unwrap();
+        assert!(
+            head.contains("\r\ndate: now\r\nretry-after: 1\r\n"),
+            "{head}"
+        );
         assert!(without.ends_with(b"\r\n\r\n"));
     }
 }

@@ -34,9 +34,9 @@ impl Publisher {
         self.orders.borrow().table.generation
     }
 
-    /// All services of the table in force.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.registry.services()
+    /// What is in the latest table.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Orders a whole table.
@@ -81,7 +81,8 @@ impl Publisher {
         self.shared.all_follow(sequence).await;
         for service in self.touched.drain(..) {
             if service.waiting() > 0 {
-                service.wake_all();
+                let route = self.registry.route(&service.id);
+                service.wake(route.map_or(u32::MAX, |route| route.to_be_woken()));
             }
         }
     }

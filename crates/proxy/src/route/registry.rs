@@ -188,6 +188,11 @@ impl Registry {
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values().map(|known| &known.route.service)
     }
+
+    /// The route of a service.
+    pub fn route(&self, service: &str) -> Option<&Arc<Route>> {
+        Some(&self.services.get(service)?.route)
+    }
 }
 
 fn made(route: &wire::Route, service: Arc<Service>, instances: Vec<Arc<Instance>>) -> Route {

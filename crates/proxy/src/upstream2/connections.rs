@@ -5,10 +5,9 @@ use super::{
 };
 use crate::h1::HEAD_BYTES_MAX;
 use crate::instance::Instance;
-use crate::reason::Reason;
-use crate::visit::Caller;
 use crate::visit::admit::NoPlace;
 use crate::visit::connect::CONNECT_MAX;
+use crate::visit::{Caller, Record};
 use crate::worker::{Slot, Worker};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -19,6 +18,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use tokio::net::TcpStream;
 
 /// Connections by their instance.
@@ -145,7 +145,11 @@ impl Drop for Room {
 
 /// Room for a request at the instance, on a connection that is there or a new one; `None` if the instance does not take
 /// connections.
-pub async fn room(caller: &mut impl Caller, slot: &Slot) -> Result<Option<Room>, NoPlace> {
+pub async fn room(
+    caller: &mut impl Caller,
+    slot: &Slot,
+    record: &mut Record,
+) -> Result<Option<Room>, NoPlace> {
     loop {
         let worker = Rc::clone(caller.worker());
         let taken = worker.upstreams2.borrow_mut().take(&worker, &slot.instance);
@@ -153,8 +157,11 @@ pub async fn room(caller: &mut impl Caller, slot: &Slot) -> Result<Option<Room>,
             return Ok(taken);
         }
         let attempt = attempt(&worker, &slot.instance);
-        if let Err(error) = wait(caller, attempt).await? {
-            slot.instance.suspect(worker.sweep.precise_ms());
+        let begin = Instant::now();
+        let made = wait(caller, attempt).await;
+        record.connecting += begin.elapsed();
+        if let Err(error) = made? {
+            slot.instance.health.refused(worker.sweep.precise_ms());
             worker.report_unreachable(&slot.instance, format!("connect: {error}"));
             return Ok(None);
         }
@@ -197,7 +204,7 @@ async fn connect(worker: Rc<Worker>, instance: Arc<Instance>) -> Result<(), Rc<s
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     let made = Box::pin(builder.handshake(stream)).await;
     let (requests, driver) = made.map_err(|error| error.to_string())?;
-    instance.trust();
+    instance.health.connected();
     let connection = Rc::new(Connection {
         requests,
         streams: Cell::new(0),
@@ -230,7 +237,7 @@ async fn wait(
             return Poll::Ready(Err(NoPlace::ClientGone));
         }
         match caller.deadline().expired(context) {
-            Some(_) => Poll::Ready(Err(NoPlace::Answer(Reason::RequestTimeout))),
+            Some(expired) => Poll::Ready(Err(NoPlace::Answer(expired.into()))),
             None => Poll::Pending,
         }
     })

@@ -6,7 +6,6 @@ use super::downstream::{Downstream, NoPart, Part};
 use super::message;
 use super::replay::Replay;
 use crate::client::exchange::CLIENT_STALL_MAX;
-use crate::deadline::Expired;
 use crate::h1::Framing;
 use crate::reason::Reason;
 use crate::service::Finished;
@@ -113,7 +112,11 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     /// Runs the exchange to its end.
     pub async fn run(mut self, slot: &Slot) -> End {
+        self.side
+            .deadline()
+            .set_idle(self.intake.route.idle_timeout);
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
+        self.side.deadline().set_idle(None);
         if !matches!(end, End::Delivered { .. }) {
             // A response that is not taken to its end; the instance need not go on.
             self.request.send_reset(Code::CANCEL);
@@ -123,10 +126,12 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     fn poll(&mut self, context: &mut Context<'_>, slot: &Slot) -> Poll<End> {
         if let Some(expired) = self.side.deadline().expired(context) {
-            return Poll::Ready(match (&self.receiving, expired) {
-                (Receiving::Body(_), _) => End::Cut,
-                (Receiving::Head(_), Expired::Total) => End::Failed(Reason::RequestTimeout),
-                (Receiving::Head(_), Expired::Phase) => End::Failed(Reason::ClientTimeout),
+            return Poll::Ready(match &self.receiving {
+                Receiving::Body(_) => {
+                    self.finished.cut(expired.into());
+                    End::Cut
+                }
+                Receiving::Head(_) => End::Failed(expired.into()),
             });
         }
         if let Poll::Ready(Some(end)) = self.poll_request(context) {
@@ -167,7 +172,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 Err(NoPart::Malformed) if matches!(self.receiving, Receiving::Head(_)) => {
                     return Poll::Ready(Some(End::Failed(Reason::RequestBody)));
                 }
-                Err(NoPart::Malformed) => return Poll::Ready(Some(End::Cut)),
+                Err(NoPart::Malformed) => {
+                    self.finished.cut(Reason::RequestBody);
+                    return Poll::Ready(Some(End::Cut));
+                }
                 Err(NoPart::Gone) => return Poll::Ready(Some(End::Gone)),
             };
             self.waits_for_body = false;
@@ -245,7 +253,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         };
         // What follows a head that has no body would be taken for the next response.
         let over = over || answered.framing == Framing::None;
-        self.finished.status = answered.status;
+        self.finished.answered(answered.status);
+        slot.instance.health.answered();
         if self.side.begin(&answered, over).is_err() {
             return Some(End::Gone);
         }
@@ -266,9 +275,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         };
         let delivered = ready!(response.poll(context, self.side, self.finished));
         Poll::Ready(match delivered {
-            Ok(()) => End::Delivered {
-                read: self.sending == Sending::Done,
-            },
+            Ok(()) => {
+                self.finished.delivered = true;
+                End::Delivered {
+                    read: self.sending == Sending::Done,
+                }
+            }
+            Err(End::Cut) => {
+                self.finished.cut(Reason::InstanceCut);
+                End::Cut
+            }
             Err(end) => end,
         })
     }
@@ -284,6 +300,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             self.finished.bytes_out - unsent as u64,
         );
         let deadline = self.side.deadline();
+        if progress != self.progress {
+            deadline.set_idle(self.intake.route.idle_timeout);
+        }
         if !waits_for_client {
             deadline.set_phase(None);
         } else if progress != self.progress || !deadline.has_phase() {
@@ -309,6 +328,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             return misunderstood(slot, error);
         }
         let worker = self.side.worker();
+        slot.instance.health.broke(worker.sweep.now_ms());
         worker.report_unreachable(&slot.instance, format!("exchange: {error}"));
         End::Failed(Reason::InstanceClosed)
     }

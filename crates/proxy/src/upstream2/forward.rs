@@ -9,22 +9,20 @@ use crate::reason::Reason;
 use crate::visit::Record;
 use crate::visit::admit::{NoPlace, admit};
 use crate::visit::intake::Intake;
-use std::sync::Arc;
 
 /// Forwards a request and delivers its response, unless it fails before there is one.
 pub async fn forward<D: Downstream>(side: &mut D, intake: &Intake, record: &mut Record) -> End {
-    let service = Arc::clone(&intake.route.service);
     let request = match message::request(&intake.head, intake.te_trailers) {
         Ok(request) => request,
         Err(refusal) => return End::Failed(Reason::Refused(refusal)),
     };
     let (mut replay, mut retries) = (Replay::default(), 0);
     loop {
-        let slot = match admit(side, &service).await {
+        let slot = match admit(side, record).await {
             Ok(slot) => slot,
             Err(no_place) => return without_place(no_place),
         };
-        let mut room = match room(side, &slot).await {
+        let mut room = match room(side, &slot, record).await {
             Ok(Some(room)) => room,
             Ok(None) => continue,
             Err(no_place) => return without_place(no_place),
@@ -43,7 +41,10 @@ pub async fn forward<D: Downstream>(side: &mut D, intake: &Intake, record: &mut 
             }
         };
         match end {
-            End::Again if retries < RETRIES_MAX => retries += 1,
+            End::Again if retries < RETRIES_MAX => {
+                retries += 1;
+                record.avoid(&slot);
+            }
             End::Again => {
                 let worker = side.worker();
                 worker.report_unreachable(&slot.instance, "every attempt was refused".into());

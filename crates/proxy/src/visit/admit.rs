@@ -1,25 +1,27 @@
 //! Getting a place at an instance: at once, or after waiting in the service's queue.
 
-use super::Caller;
+use super::{Caller, Record};
 use crate::deadline::Expired;
 use crate::reason::Reason;
-use crate::route::pick::{Picked, has_place, pick};
-use crate::service::{Service, Waiter};
-use crate::shared::{Event, REPORT_INTERVAL_MS};
+use crate::route::pick::{Ask, Picked, has_place, pick};
+use crate::service::{Service, WAITING_GROWING_MAX, WAITING_MAX, Waiter};
+use crate::shared::Event;
 use crate::worker::{Slot, Worker};
 use apron_link::proxy::RouteState;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time a request waits for a place at an instance.
 pub const QUEUE_MAX: Duration = Duration::from_secs(30);
 
-/// How often a waiting request looks again by itself: an instance that refused a connection becomes eligible
-/// again without anybody saying so.
+/// How often the request that waits longest looks again by itself: an instance that rested becomes eligible again without
+/// anybody saying so.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often the others look whether they are the one that waits longest now.
+const LOOK_AGAIN_BEHIND: Duration = Duration::from_secs(1);
 
 /// Why a request gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,40 +34,95 @@ pub enum NoPlace {
 
 enum Attempt {
     Place(Slot),
-    Wait { wanted: bool },
+    Wait,
     Never(Reason),
 }
 
-/// Takes a place at an instance of `service`.
-pub async fn admit(caller: &mut impl Caller, service: &Arc<Service>) -> Result<Slot, NoPlace> {
-    if service.waiting() == 0 {
-        match attempt(caller.worker(), service) {
-            Attempt::Place(slot) => return Ok(slot),
-            Attempt::Never(reason) => return Err(NoPlace::Answer(reason)),
-            Attempt::Wait { wanted: true } => report_wanted(caller.worker(), service),
-            Attempt::Wait { wanted: false } => {}
+/// Takes a place at an instance of the request's service.
+pub async fn admit(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, NoPlace> {
+    let admitted = match record.service.waiting() {
+        0 => match attempt(caller.worker(), &record.service, &record.ask) {
+            Attempt::Wait => queue(caller, record).await,
+            now => taken(caller, &record.service, now),
+        },
+        _ => queue(caller, record).await,
+    };
+    if let Ok(slot) = &admitted {
+        record.placed(slot);
+        if let Some(sticky) = record.sticky {
+            let worker = caller.worker();
+            let cookie = worker.route(|table| {
+                let route = table.by_service(&slot.service.id);
+                sticky.cookie(route.map(|route| &**route), &slot.instance)
+            });
+            caller.set_cookie(cookie);
         }
     }
+    admitted
+}
+
+fn taken(caller: &impl Caller, service: &Arc<Service>, attempt: Attempt) -> Result<Slot, NoPlace> {
+    match attempt {
+        Attempt::Place(slot) => Ok(slot),
+        Attempt::Never(reason) => Err(never(caller.worker(), service, reason)),
+        Attempt::Wait => Err(NoPlace::Answer(Reason::QueueTimeout)),
+    }
+}
+
+/// A request that is refused because there is no instance asks for one all the same.
+fn never(worker: &Worker, service: &Arc<Service>, reason: Reason) -> NoPlace {
+    if matches!(
+        reason,
+        Reason::Trouble | Reason::QueueFull | Reason::QueueOverflow
+    ) {
+        service.ask();
+        want(worker, service);
+    }
+    NoPlace::Answer(reason)
+}
+
+/// Tells the control plane, if it does not know, that there are more requests than the instances may be given.
+fn want(worker: &Worker, service: &Arc<Service>) {
+    if service.begins_to_want() {
+        let told = worker
+            .shared
+            .events
+            .try_send(Event::Wanted(Arc::clone(service)));
+        if told.is_err() {
+            // There is more trouble than can be told; the next request that waits tells it again.
+            service.forget_wanting();
+        }
+    }
+}
+
+async fn queue(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, NoPlace> {
+    let begin = Instant::now();
     caller.deadline().set_phase(Some(QUEUE_MAX));
-    let queued = Box::pin(wait(caller, service)).await;
+    let queued = Box::pin(wait(caller, record)).await;
     caller.deadline().set_phase(None);
+    record.queued += begin.elapsed();
     queued
 }
 
-async fn wait(caller: &mut impl Caller, service: &Arc<Service>) -> Result<Slot, NoPlace> {
-    let Some(mut waiter) = service.enqueue() else {
-        return Err(NoPlace::Answer(Reason::QueueFull));
+async fn wait(caller: &mut impl Caller, record: &Record) -> Result<Slot, NoPlace> {
+    let service = &record.service;
+    let can_grow = caller.worker().route(|table| {
+        let route = table.by_service(&service.id);
+        route.is_some_and(|route| route.can_grow)
+    });
+    let (max, full) = match can_grow {
+        true => (WAITING_GROWING_MAX, Reason::QueueOverflow),
+        false => (WAITING_MAX, Reason::QueueFull),
     };
+    let Some(mut waiter) = service.enqueue(max) else {
+        return Err(never(caller.worker(), service, full));
+    };
+    want(caller.worker(), service);
     loop {
         wake_up(caller, service, &mut waiter).await?;
-        match attempt(caller.worker(), service) {
-            Attempt::Place(slot) => return Ok(slot),
-            Attempt::Never(reason) => return Err(NoPlace::Answer(reason)),
-            Attempt::Wait { wanted } => {
-                if wanted {
-                    report_wanted(caller.worker(), service);
-                }
-            }
+        match attempt(caller.worker(), service, &record.ask) {
+            Attempt::Wait => {}
+            now => return taken(caller, service, now),
         }
     }
 }
@@ -76,42 +133,36 @@ async fn wake_up(
     service: &Arc<Service>,
     waiter: &mut Waiter<'_>,
 ) -> Result<(), NoPlace> {
-    let woken = waiter.register();
+    waiter.register();
     // What changed between the last attempt and the registration would otherwise be missed.
     if may_have_place(caller.worker(), service) {
         service.wake_one();
     }
-    let mut look_again = std::pin::pin!(tokio::time::sleep(LOOK_AGAIN));
+    let pause = |first| if first { LOOK_AGAIN } else { LOOK_AGAIN_BEHIND };
+    let mut look_again = std::pin::pin!(tokio::time::sleep(pause(waiter.is_first())));
     std::future::poll_fn(|context| {
-        if Pin::new(&mut *woken).poll(context).is_ready()
-            || look_again.as_mut().poll(context).is_ready()
-        {
+        if waiter.poll_woken(context).is_ready() {
             return Poll::Ready(Ok(()));
+        }
+        while look_again.as_mut().poll(context).is_ready() {
+            if waiter.is_first() {
+                return Poll::Ready(Ok(()));
+            }
+            look_again.set(tokio::time::sleep(LOOK_AGAIN_BEHIND));
         }
         if caller.poll_gone(context).is_ready() {
             return Poll::Ready(Err(NoPlace::ClientGone));
         }
         match caller.deadline().expired(context) {
             Some(Expired::Phase) => Poll::Ready(Err(NoPlace::Answer(Reason::QueueTimeout))),
-            Some(Expired::Total) => Poll::Ready(Err(NoPlace::Answer(Reason::RequestTimeout))),
+            Some(expired) => Poll::Ready(Err(NoPlace::Answer(expired.into()))),
             None => Poll::Pending,
         }
     })
     .await
 }
 
-/// Tells the control plane that requests wait, if it was not told within the last second.
-fn report_wanted(worker: &Worker, service: &Arc<Service>) {
-    if service.may_report(worker.sweep.precise_ms(), REPORT_INTERVAL_MS) {
-        // A full channel means that there is more trouble than can be told; the next second tells it again.
-        let _ = worker
-            .shared
-            .events
-            .try_send(Event::Wanted(Arc::clone(service)));
-    }
-}
-
-fn attempt(worker: &Rc<Worker>, service: &Arc<Service>) -> Attempt {
+fn attempt(worker: &Rc<Worker>, service: &Arc<Service>, ask: &Ask) -> Attempt {
     let turn = worker.turn();
     worker.route(|table| {
         let Some(route) = table.by_service(&service.id) else {
@@ -120,17 +171,23 @@ fn attempt(worker: &Rc<Worker>, service: &Arc<Service>) -> Attempt {
         if route.state == RouteState::Paused {
             return Attempt::Never(Reason::Paused);
         }
-        match pick(route, worker.sweep.now_ms(), turn) {
-            Picked::Instance(instance) => Attempt::Place(Slot::new(worker, route, instance)),
-            Picked::Busy => Attempt::Wait { wanted: false },
-            Picked::None => Attempt::Wait { wanted: true },
+        match pick(route, ask, worker.sweep.now_ms(), turn) {
+            Picked::Instance { instance, probe } => {
+                Attempt::Place(Slot::new(worker, route, instance, probe))
+            }
+            Picked::None if route.trouble.is_some() => Attempt::Never(Reason::Trouble),
+            Picked::Busy | Picked::None => Attempt::Wait,
         }
     })
 }
 
 fn may_have_place(worker: &Worker, service: &Service) -> bool {
     worker.route(|table| match table.by_service(&service.id) {
-        Some(route) => route.state == RouteState::Paused || has_place(route, worker.sweep.now_ms()),
+        Some(route) => {
+            route.state == RouteState::Paused
+                || (route.instances.is_empty() && route.trouble.is_some())
+                || has_place(route, worker.sweep.now_ms())
+        }
         None => true,
     })
 }

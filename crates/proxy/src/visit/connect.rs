@@ -1,15 +1,19 @@
 //! A connection to the instance at which a place was taken.
 
-use super::Caller;
 use super::admit::NoPlace;
-use crate::reason::Reason;
+use super::{Caller, Record};
 use crate::worker::Slot;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Longest time a connection to an instance may take to be made.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Most times a request is sent again: it is idempotent, has no body, and its connection broke before an answer. Once for
+/// an idle connection that was just being closed and once for an instance that went away; a request that ends every
+/// instance it meets must not meet them all.
+pub const REPEATS_MAX: u32 = 2;
 
 /// A connection to an instance.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub async fn connect(
     slot: &Slot,
     repeatable: bool,
     fresh: bool,
+    record: &mut Record,
 ) -> Result<Option<Upstream>, NoPlace> {
     if !fresh {
         let worker = caller.worker();
@@ -42,9 +47,12 @@ pub async fn connect(
             }));
         }
     }
-    let error = match Box::pin(connect_anew(caller, slot)).await? {
+    let begin = Instant::now();
+    let connected = Box::pin(connect_anew(caller, slot)).await;
+    record.connecting += begin.elapsed();
+    let error = match connected? {
         Ok(stream) => {
-            slot.instance.trust();
+            slot.instance.health.connected();
             return Ok(Some(Upstream {
                 stream,
                 reused: false,
@@ -53,7 +61,7 @@ pub async fn connect(
         Err(error) => error,
     };
     let worker = caller.worker();
-    slot.instance.suspect(worker.sweep.precise_ms());
+    slot.instance.health.refused(worker.sweep.precise_ms());
     worker.report_unreachable(&slot.instance, format!("connect: {error}"));
     Ok(None)
 }
@@ -74,7 +82,7 @@ async fn connect_anew(
             return Poll::Ready(Err(NoPlace::ClientGone));
         }
         match caller.deadline().expired(context) {
-            Some(_) => Poll::Ready(Err(NoPlace::Answer(Reason::RequestTimeout))),
+            Some(expired) => Poll::Ready(Err(NoPlace::Answer(expired.into()))),
             None => Poll::Pending,
         }
     });

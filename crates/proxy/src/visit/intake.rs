@@ -1,6 +1,8 @@
 //! From a head to a decision: forward, redirect or answer.
 
-use super::{Scheme, Visitor};
+use super::sticky::Sticky;
+use super::{Record, Scheme, Visitor};
+use crate::access::line::{self, Asked};
 use crate::h1::request::Request;
 use crate::h1::rewrite::{self, Forwarding};
 use crate::h1::{Framing, Version};
@@ -30,6 +32,10 @@ pub struct Intake {
     pub te_trailers: bool,
     /// What the client asks to switch the connection to.
     pub upgrade: Option<Box<str>>,
+    /// How its client is kept at one instance, if it is.
+    pub sticky: Option<Sticky>,
+    /// Its line in the access log, as far as it is known; empty if it gets none.
+    pub line: Vec<u8>,
     /// Where it goes.
     pub route: Arc<Route>,
 }
@@ -47,8 +53,8 @@ pub enum Decision {
         to_head: bool,
         /// The client's connection may take another request.
         persistent: bool,
-        /// The service, if it is known.
-        route: Option<Arc<Route>>,
+        /// What is kept of it, if its service is known.
+        record: Option<Box<Record>>,
     },
     /// It is to be made again, to another URL.
     Redirect {
@@ -70,11 +76,11 @@ impl Visitor {
         let bodyless = matches!(request.framing, Framing::None | Framing::Length(0));
         let persistent = request.persistent() && !self.worker.retiring();
         // An answer that does not wait for the body leaves it unread; then the connection cannot go on.
-        let answer = |reason, route| Decision::Answer {
+        let answer = |reason, record| Decision::Answer {
             reason,
             to_head,
             persistent: persistent && bodyless && request.version == Version::Http11,
-            route,
+            record,
         };
         if let Scheme::Https { name } = &self.scheme
             && **name != *request.host.name
@@ -101,11 +107,18 @@ impl Visitor {
                 persistent,
             };
         }
+        let id = self.worker.request_id();
+        let line = match route.access_log {
+            true => self.line(request, &route, &id),
+            false => Vec::new(),
+        };
         if route.state == RouteState::Paused {
-            return answer(Reason::Paused, Some(route));
+            let record = Record::new(&self.worker, &route.service, line);
+            return answer(Reason::Paused, Some(Box::new(record)));
         }
+        let secure = matches!(self.scheme, Scheme::Https { .. });
         Decision::Forward(Box::new(Intake {
-            head: self.rewritten(request),
+            head: self.rewritten(request, &id),
             framing: request.framing,
             version: request.version,
             to_head,
@@ -114,12 +127,29 @@ impl Visitor {
             expects_continue: request.expects_continue,
             te_trailers: request.takes_trailers(),
             upgrade: request.upgrade.map(Box::from),
+            sticky: route.sticky.then(|| Sticky::of(request, secure)),
+            line,
             route,
         }))
     }
 
-    fn rewritten(&self, request: &Request<'_, '_>) -> Vec<u8> {
-        let id = self.worker.request_id();
+    fn line(&self, request: &Request<'_, '_>, route: &Route, id: &[u8]) -> Vec<u8> {
+        let protocol = match request.version {
+            _ if self.http2 => "HTTP/2.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http10 => "HTTP/1.0",
+        };
+        let own_id = rewrite::request_id(request);
+        let asked = Asked {
+            service: &route.service.id,
+            client: &self.address,
+            protocol,
+            request_id: own_id.unwrap_or(id),
+        };
+        line::request(request, asked)
+    }
+
+    fn rewritten(&self, request: &Request<'_, '_>, id: &[u8]) -> Vec<u8> {
         let proto = if self.scheme == Scheme::Http {
             "http"
         } else {
@@ -129,7 +159,7 @@ impl Visitor {
             client: &self.address,
             proto,
             port: &self.port,
-            request_id: &id,
+            request_id: id,
         };
         let mut head = Vec::new();
         rewrite::request_head(request, forwarding, &mut head);

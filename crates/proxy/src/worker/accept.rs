@@ -76,6 +76,7 @@ async fn serve(
     let visitor = |scheme| Visitor {
         worker: Rc::clone(&worker),
         scheme,
+        http2: false,
         address: peer.ip().to_canonical().to_string().into(),
         port: port.to_string().into(),
     };

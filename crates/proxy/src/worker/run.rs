@@ -35,6 +35,7 @@ pub fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -> std::
         .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Worker::new(shared);
+        worker.calendar.set(worker.sweep.now_ms());
         // Without any table every request would be refused; connections rather wait in the listeners.
         if worker
             .shared
@@ -99,6 +100,8 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         worker.sweep.run(false);
+        worker.calendar.set(worker.sweep.now_ms());
+        worker.hand_over_lines();
         sweep_upstreams(&worker);
     }
 }

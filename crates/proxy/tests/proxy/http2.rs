@@ -78,10 +78,12 @@ pub async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
 pub async fn upload(mut sending: SendStream<Bytes>, mut body: Bytes, trailers: Option<HeaderMap>) {
     while !body.is_empty() {
         sending.reserve_capacity(body.len());
-        let capacity = std::future::poll_fn(|context| sending.poll_capacity(context))
-            .await
-            .unwrap()
-            .unwrap();
+        let capacity = std::future::poll_fn(|context| sending.poll_capacity(context)).await;
+        let Some(capacity) = capacity else {
+            // The answer was there before the body was sent, and the stream is over.
+            return;
+        };
+        let capacity = capacity.unwrap();
         let ends = capacity >= body.len() && trailers.is_none();
         sending
             .send_data(body.split_to(capacity.min(body.len())), ends)

@@ -3,6 +3,8 @@
 
 mod rig;
 
+mod access;
+mod admission;
 mod codec;
 mod crash;
 mod framing;

@@ -5,7 +5,9 @@ pub mod control;
 pub mod h2c;
 pub mod origin;
 
-use apron_link::proxy::{Certificate, Route, RouteState, RouteTable, Upstream};
+use apron_link::proxy::{
+    Certificate, FromProxy, Route, RouteChange, RouteState, RouteTable, ToProxy, Upstream,
+};
 use client::Wire;
 use control::Control;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -150,6 +152,22 @@ impl Rig {
     /// Publishes a table and waits until it is in force.
     pub fn publish(&mut self, table: RouteTable) -> Vec<apron_link::proxy::Draining> {
         self.control.publish(table)
+    }
+
+    /// Publishes what is different of one route and waits until it is in force.
+    pub fn change(&mut self, base: u64, routes: Vec<Route>) {
+        let change = RouteChange {
+            base,
+            generation: base + 1,
+            routes,
+            ..RouteChange::default()
+        };
+        self.control.send(&ToProxy::Change(change));
+        self.control
+            .expect("an acknowledgement", |message| match message {
+                FromProxy::Applied { generation, .. } => (*generation == base + 1).then_some(()),
+                _ => None,
+            });
     }
 
     /// The process.

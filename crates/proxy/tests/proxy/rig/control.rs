@@ -82,6 +82,13 @@ impl Control {
         })
     }
 
+    /// Forgets what was received so far.
+    pub fn forget(&mut self) {
+        self.passed_over.clear();
+        let (_, receiver) = self.linked.as_ref().unwrap();
+        while receiver.try_recv().is_ok() {}
+    }
+
     /// Waits for a message that `wanted` makes something of.
     pub fn expect<T>(&mut self, what: &str, wanted: impl Fn(&FromProxy) -> Option<T>) -> T {
         if let Some(index) = self

@@ -1,0 +1,140 @@
+//! Lines on their way from the workers to the control plane.
+
+use super::{Entry, Lines};
+use apron_link::frame::MESSAGE_BYTES_MAX;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Most bytes of lines that wait for the control plane; beyond it the oldest are dropped and counted.
+pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of lines in one message, about.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    full: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    parts: VecDeque<Lines>,
+    bytes: usize,
+    lost: u64,
+}
+
+/// Lines of one message.
+#[derive(Debug, Default)]
+pub struct Batch {
+    parts: Vec<Lines>,
+    lost: u64,
+}
+
+impl Queue {
+    /// Takes over the lines of a worker.
+    pub fn push(&self, lines: Lines) {
+        let mut waiting = self.waiting();
+        waiting.bytes += lines.bytes.len();
+        waiting.parts.push_back(lines);
+        while waiting.bytes > QUEUE_BYTES_MAX
+            && let Some(oldest) = waiting.parts.pop_front()
+        {
+            waiting.bytes -= oldest.bytes.len();
+            waiting.lost += oldest.entries.len() as u64;
+        }
+        if waiting.bytes >= MESSAGE_BYTES {
+            self.full.notify_one();
+        }
+    }
+
+    /// Waits until there is enough for a message that must not wait for its time.
+    pub async fn full(&self) {
+        self.full.notified().await;
+    }
+
+    /// The oldest lines; `None` if there are none and none were lost.
+    pub fn take(&self) -> Option<Batch> {
+        let mut waiting = self.waiting();
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while bytes < MESSAGE_BYTES
+            && let Some(lines) = waiting.parts.pop_front()
+        {
+            bytes += lines.bytes.len();
+            parts.push(lines);
+        }
+        waiting.bytes -= bytes;
+        let lost = std::mem::take(&mut waiting.lost);
+        (lost > 0 || !parts.is_empty()).then_some(Batch { parts, lost })
+    }
+
+    /// Counts the lines of a batch that could not be sent.
+    pub fn lose(&self, batch: &Batch) {
+        let lines: usize = batch.parts.iter().map(|part| part.entries.len()).sum();
+        self.waiting().lost += batch.lost + lines as u64;
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch {
+    /// The message [`apron_link::proxy::FromProxy::AccessLog`] with its length in front. It is written here and not by the
+    /// link's encoder because the lines are JSON already: this copies them, the encoder would look at every byte again.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut lines: Vec<(&Entry, &[u8])> = self.parts.iter().flat_map(Lines::iter).collect();
+        lines.sort_by(|(a, _), (b, _)| {
+            (&a.service.id, a.ended_ms).cmp(&(&b.service.id, b.ended_ms))
+        });
+        let bytes: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
+        let mut out = Vec::with_capacity(bytes + lines.len() * 24 + 256);
+        out.extend_from_slice(br#"    {"AccessLog":{"services":["#);
+        let mut service: Option<&str> = None;
+        for (entry, line) in lines {
+            let id = entry.service.id.as_str();
+            if service == Some(id) {
+                out.push(b',');
+            } else {
+                out.extend_from_slice(if service.is_some() { b"]}," } else { b"" });
+                out.extend_from_slice(br#"{"service":"#);
+                quoted(id, &mut out);
+                out.extend_from_slice(br#","lines":["#);
+                service = Some(id);
+            }
+            out.extend_from_slice(format!("[{},\"", entry.ended_ms).as_bytes());
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\"]");
+        }
+        out.extend_from_slice(if service.is_some() { b"]}" } else { b"" });
+        out.extend_from_slice(format!("],\"lost\":{}}}}}", self.lost).as_bytes());
+        let length = out.len() - 4;
+        debug_assert!(length <= MESSAGE_BYTES_MAX);
+        out[..4].copy_from_slice(&(length as u32).to_be_bytes());
+        out
+    }
+}
+
+impl Lines {
+    fn iter(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let mut begin = 0;
+        self.entries.iter().map(move |entry| {
+            let line = &self.bytes[begin..entry.end];
+            begin = entry.end;
+            (entry, line)
+        })
+    }
+}
+
+/// Ids have nothing that JSON escapes; should one have, it is left out rather than spoil the message.
+fn quoted(id: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
+    out.extend(id.bytes().filter(plain));
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests;
