@@ -4,6 +4,7 @@
 mod exchange;
 mod grpc;
 pub(crate) mod intake;
+mod meter;
 mod side;
 mod stream;
 mod tunnel;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::Reason;
 use h2::server::{Builder, Connection};
+use meter::{Meter, Spent};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -54,12 +56,14 @@ type Streams = FuturesUnordered<Pin<Box<dyn Future<Output = Ended>>>>;
 
 struct Client2<C> {
     visitor: Rc<Visitor>,
-    connection: Connection<C, Bytes>,
+    connection: Connection<Meter<C>, Bytes>,
+    spent: Spent,
     streams: Streams,
     deadline: Deadline,
     refused: bool,
     abandoned: u32,
     leaving: bool,
+    sent_away: bool,
 }
 
 /// Serves the requests of a connection until it ends.
@@ -79,6 +83,7 @@ pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
         .max_header_list_size(crate::h1::HEAD_BYTES_MAX as u32)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .enable_connect_protocol();
+    let (stream, spent) = Meter::new(stream, &visitor.worker.sweep);
     let Ok(Ok(connection)) = deadline.bound(Box::pin(builder.handshake(stream))).await else {
         return;
     };
@@ -87,11 +92,13 @@ pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
     let mut client = Client2 {
         visitor,
         connection,
+        spent,
         streams: Streams::new(),
         deadline,
         refused,
         abandoned: 0,
         leaving: false,
+        sent_away: false,
     };
     std::future::poll_fn(|context| client.poll(context)).await;
 }
@@ -118,6 +125,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client2<C> {
                 }
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending => break,
+            }
+        }
+        if self.spent.get() {
+            self.send_away();
+            if let Poll::Ready(None | Some(Err(_))) = self.connection.poll_accept(context) {
+                return Poll::Ready(());
             }
         }
         self.bound_idle();
@@ -149,14 +162,22 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client2<C> {
         }
     }
 
+    /// Ends the connection of a client that does nothing but make work, whether it reads the farewell or not.
+    fn send_away(&mut self) {
+        if !self.sent_away {
+            (self.leaving, self.sent_away) = (true, true);
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.deadline.set_total(Some(FAREWELL_MAX));
+        }
+    }
+
     fn count(&mut self, ended: Ended) {
         match ended {
             Ended::Answered => self.abandoned = self.abandoned.saturating_sub(1),
             Ended::Abandoned => self.abandoned += 1,
         }
-        if self.abandoned > ABANDONED_MAX && !self.leaving {
-            self.leaving = true;
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        if self.abandoned > ABANDONED_MAX {
+            self.send_away();
         }
     }
 }

@@ -54,7 +54,9 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_new(&arguments.log).context("the log filter is not understood")?;
+    // The HTTP/2 library warns of what single clients do: whoever wants that in the log says so.
+    let filter = EnvFilter::try_new(format!("h2=error,{}", arguments.log))
+        .context("the log filter is not understood")?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -28,6 +28,12 @@ pub fn fields<'m>(
             reason: "too-many-headers",
         });
     }
+    // RFC 9113 section 8.2.1; the http crate takes them.
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = headers.values().map(HeaderValue::as_bytes);
+    if values.any(|value| blank(value.first()) || blank(value.last())) {
+        return Err(bad("header-value"));
+    }
     for crumb in headers.get_all(http::header::COOKIE) {
         if !cookies.is_empty() {
             cookies.extend_from_slice(b"; ");

@@ -207,6 +207,15 @@ proptest! {
     }
 
     #[test]
+    fn chunked_bodies_we_accept_hyper_reads_in_the_same_way(body in nearly_chunked()) {
+        let head = "POST /x HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n";
+        let bytes = [head.as_bytes(), &body].concat();
+        if let Some(ours) = ours(&bytes) {
+            prop_assert_eq!(hypers(&bytes).map(sorted), Some(sorted(ours)));
+        }
+    }
+
+    #[test]
     fn what_is_passed_on_means_what_was_received(bytes in nearly_a_request()) {
         let Search::Complete(length) = find_end(&bytes, 0) else { return Ok(()) };
         let (mut room, mut out) = (slots(), Vec::new());

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod control;
+pub mod frames;
 pub mod h2c;
 pub mod origin;
 

@@ -74,7 +74,11 @@ impl Wire {
     }
 
     pub fn try_tls(address: SocketAddr, host: &str, root_pem: &str) -> io::Result<Wire> {
-        let config = tls_config(root_pem);
+        Wire::negotiated(address, host, tls_config(root_pem))
+    }
+
+    /// With what `config` offers.
+    pub fn negotiated(address: SocketAddr, host: &str, config: ClientConfig) -> io::Result<Wire> {
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = TcpStream::connect(address)?;
