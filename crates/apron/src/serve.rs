@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use apron_aws::sigv4::Secret;
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
-use apron_control::dataplane::link::ProxyLink;
+use apron_control::dataplane::link::{ProxyLink, Told};
 use apron_control::dataplane::process::{ProxyConfig, Sockets, Upgrades, sockets, supervise};
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
 use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials};
@@ -127,7 +127,7 @@ async fn start(
         compute: node,
         logs: logs.clone(),
         dataplane: doors.link,
-        news: doors.news,
+        news: doors.told.news,
         certificates: service_certificates,
         clock: Arc::new(Machine),
         chance: Arc::new(Machine),
@@ -135,6 +135,8 @@ async fn start(
     })
     .await
     .context("cannot start the control plane")?;
+    let chronicle = platform.engine().chronicle.clone();
+    tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
     let site = site(settings, store, content, logs.clone(), identity, platform).await?;
     Ok((site, logs, upgrades))
@@ -226,14 +228,14 @@ pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
 /// What the data plane is started with.
 struct Doors {
     link: Arc<ProxyLink>,
-    news: tokio::sync::mpsc::Receiver<apron_control::dataplane::link::News>,
+    told: Told,
     proxy: ProxyConfig,
     sockets: Sockets,
 }
 
 /// Listens for the proxy, and where the proxy will.
 fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
-    let (link, news) = ProxyLink::listen(&paths.link(), config.proxy_uid)
+    let (link, told) = ProxyLink::listen(&paths.link(), config.proxy_uid)
         .with_context(|| format!("cannot listen on {}", paths.link().display()))?;
     let proxy = ProxyConfig {
         program: sibling("apron-proxy")?,
@@ -250,7 +252,7 @@ fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
     let sockets = sockets(&proxy)?;
     Ok(Doors {
         link,
-        news,
+        told,
         proxy,
         sockets,
     })

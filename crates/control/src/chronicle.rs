@@ -23,8 +23,13 @@ impl Chronicle {
 
     /// Makes a service's name known, so that what its instances print finds its group.
     pub fn introduce(&self, service: &Service) {
+        self.introduce_as(&service.id, &service.name);
+    }
+
+    /// The same of a service's id and name.
+    pub fn introduce_as(&self, id: &ServiceId, name: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.insert(service.id.clone(), service.name.clone());
+        names.insert(id.clone(), name.to_owned());
     }
 
     /// Forgets a service that was deleted; its log groups stay, as App Runner's do.
@@ -74,18 +79,24 @@ impl Chronicle {
             tracing::debug!(%instance, lines = lines.len(), "output of an instance that belongs to no known service");
             return;
         };
-        let event = |(at, message): (Millis, String)| LogEvent {
-            timestamp_ms: at.0,
-            ingestion_ms: at.0,
-            message,
-        };
-        let events = lines.into_iter().map(event).collect();
+        let events = events(lines);
         self.append(
             &format!("/aws/apprunner/{name}/{id}/application"),
             &format!("instance/{instance}"),
             events,
         )
         .await;
+    }
+
+    /// Writes lines of a service's access log, all of one day (`yyyy-mm-dd`, UTC).
+    pub async fn access(&self, id: &ServiceId, day: &str, lines: Vec<(Millis, String)>) {
+        let Some(name) = self.name(id) else {
+            tracing::debug!(service = %id, lines = lines.len(), "access log of no known service");
+            return;
+        };
+        let group = format!("/aws/apprunner/{name}/{id}/service");
+        self.append(&group, &format!("access/{day}"), events(lines))
+            .await;
     }
 
     async fn write(&self, group: &str, stream: &str, lines: Vec<String>, now: Millis) {
@@ -107,4 +118,13 @@ impl Chronicle {
             tracing::error!(%error, group, stream, "log events could not be kept");
         }
     }
+}
+
+fn events(lines: Vec<(Millis, String)>) -> Vec<LogEvent> {
+    let event = |(at, message): (Millis, String)| LogEvent {
+        timestamp_ms: at.0,
+        ingestion_ms: at.0,
+        message,
+    };
+    lines.into_iter().map(event).collect()
 }

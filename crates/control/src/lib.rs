@@ -4,8 +4,10 @@
 //! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps by its [`agenda`], [`scaler`] counts,
 //!   [`auto_deploy`] reacts, [`housekeeping`] tidies.
 //! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`traffic`] hears of it,
-//!   [`troubles`] are told, [`images`] finds images, [`chronicle`] writes the services' logs, [`certificates`] signs, [`listener`] accepts.
+//!   [`troubles`] are told, [`images`] finds images, [`chronicle`] and
+//!   [`access_log`] write the services' logs, [`certificates`] signs, [`listener`] accepts.
 
+pub mod access_log;
 pub mod agenda;
 pub mod apprunner;
 pub mod auto_deploy;

@@ -93,18 +93,6 @@ impl Routes {
         Ok(self.dataplane.in_force(generation).await?)
     }
 
-    /// Computes the routes of all services that use an auto scaling configuration, after its tags changed.
-    pub async fn refresh_scaled_by(&self, arn: &str) -> Result<(), RoutesError> {
-        let mut generation = 0;
-        for service in self.store.services_live().await? {
-            let scaling = service.deployed.as_ref().map(|d| &d.config.scaling.arn);
-            if scaling.is_some_and(|scaling| scaling == arn) {
-                generation = self.put_service(&service.id).await?;
-            }
-        }
-        Ok(self.dataplane.in_force(generation).await?)
-    }
-
     /// Puts the certificates as they are now into the table and returns when they are in force.
     pub async fn refresh_certificates(&self) -> Result<(), RoutesError> {
         let certificates = self.certificates.borrow().clone();

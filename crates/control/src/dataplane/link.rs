@@ -8,6 +8,7 @@ mod sessions;
 
 use super::board::Board;
 use super::{DataPlane, DataPlaneError, Update};
+use crate::access_log::{self, Intake, Outlet};
 use apron_link::proxy::ServiceStatistics;
 use async_trait::async_trait;
 use sessions::{Session, Sessions};
@@ -70,21 +71,35 @@ pub struct ProxyLink {
     /// Counts acknowledgements and whatever else may end somebody's waiting for one.
     progress: watch::Sender<u64>,
     news: mpsc::Sender<News>,
+    access_log: Intake,
+}
+
+/// What a proxy tells, besides acknowledgements.
+pub struct Told {
+    /// Events and counters.
+    pub news: mpsc::Receiver<News>,
+    /// Lines of access logs.
+    pub access_log: Outlet,
 }
 
 impl ProxyLink {
-    /// Listens on the socket, to which the proxy's user may connect; a socket file left behind is replaced. The receiver
-    /// gets what the proxy tells.
-    pub fn listen(path: &Path, uid: u32) -> io::Result<(Arc<ProxyLink>, mpsc::Receiver<News>)> {
+    /// Listens on the socket, to which the proxy's user may connect; a socket file left behind is replaced.
+    pub fn listen(path: &Path, uid: u32) -> io::Result<(Arc<ProxyLink>, Told)> {
         let listener = bind_for(path, uid)?;
-        let (news, receiver) = mpsc::channel(NEWS_MAX);
+        let (news, told) = mpsc::channel(NEWS_MAX);
+        let (intake, outlet) = access_log::queue();
         let link = Arc::new(ProxyLink {
             state: Mutex::default(),
             progress: watch::channel(0).0,
             news,
+            access_log: intake,
         });
         tokio::spawn(accept(link.clone(), listener, path.to_owned()));
-        Ok((link, receiver))
+        let told = Told {
+            news: told,
+            access_log: outlet,
+        };
+        Ok((link, told))
     }
 
     /// Asks a proxy, now or when it connects, to finish what it has within this time and to exit.

@@ -136,8 +136,7 @@ async fn listen(link: &ProxyLink, id: SessionId, reader: &mut Reader) -> io::Res
                 link.tell(News::Unreachable { instance, error })
             }
             FromProxy::Statistics(statistics) => link.tell(News::Statistics(statistics)),
-            // Nobody asks for it yet.
-            FromProxy::AccessLog(_) => {}
+            FromProxy::AccessLog(log) => link.access_log.put(log),
         }
     }
     Ok(())

@@ -88,7 +88,7 @@ impl Proxy {
 
 struct Stage {
     link: Arc<ProxyLink>,
-    news: mpsc::Receiver<News>,
+    told: Told,
     path: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -98,10 +98,10 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("link.sock");
         let uid = rustix::process::getuid().as_raw();
-        let (link, news) = ProxyLink::listen(&path, uid).unwrap();
+        let (link, told) = ProxyLink::listen(&path, uid).unwrap();
         Stage {
             link,
-            news,
+            told,
             path,
             _dir: dir,
         }
@@ -123,7 +123,7 @@ impl Stage {
     }
 
     async fn until(&mut self, wanted: News) {
-        while tokio::time::timeout(WAIT_MAX, self.news.recv())
+        while tokio::time::timeout(WAIT_MAX, self.told.news.recv())
             .await
             .unwrap()
             != Some(wanted.clone())
