@@ -353,7 +353,10 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                     _ => Next::Linger,
                 }))
             }
-            Poll::Ready(Err(error)) => Some(self.cut(&error)),
+            Poll::Ready(Err(error)) => {
+                drop(scratch);
+                Some(self.cut(&error))
+            }
         }
     }
 
