@@ -3,6 +3,7 @@
 
 mod clock;
 mod digest;
+mod disk_work;
 mod error;
 mod image;
 mod image_name;

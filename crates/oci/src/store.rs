@@ -30,7 +30,7 @@ pub(crate) use blobs::Ingest;
 pub(crate) use manifests::ReferrerEntry;
 pub(crate) use uploads::Writer;
 
-use crate::{Digest, OciError};
+use crate::{Digest, OciError, disk_work};
 use disk::Disk;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,12 +91,6 @@ impl ContentStore {
         work: impl FnOnce(&Arc<Disk>) -> Result<T, OciError> + Send + 'static,
     ) -> Result<T, OciError> {
         let disk = Arc::clone(&self.disk);
-        match tokio::task::spawn_blocking(move || work(&disk)).await {
-            Ok(result) => result,
-            Err(error) => Err(OciError::io(
-                "finish disk work",
-                std::io::Error::other(error),
-            )),
-        }
+        disk_work::run(move || work(&disk)).await?
     }
 }

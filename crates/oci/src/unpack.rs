@@ -31,7 +31,7 @@ mod tree;
 
 pub use remove::remove_tree;
 
-use crate::{ContentStore, Digest, Layer, OciError};
+use crate::{ContentStore, Digest, Layer, OciError, disk_work};
 use archive::{Archive, Entry, Kind};
 use staging::Staging;
 use std::fs::File;
@@ -228,13 +228,10 @@ async fn unpack_as(
         return Err(UnpackError::Missing(layer.digest));
     };
     let diff_id = layer.diff_id.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        unpack_blob(blob, &diff_id, &destination, &bounds, durability)
-    });
-    let stop = match work.await {
-        Ok(Ok(report)) => return Ok(report),
-        Ok(Err(stop)) => stop,
-        Err(error) => return Err(OciError::io("finish unpacking", io::Error::other(error)).into()),
+    let work = move || unpack_blob(blob, &diff_id, &destination, &bounds, durability);
+    let stop = match disk_work::run(work).await? {
+        Ok(report) => return Ok(report),
+        Err(stop) => stop,
     };
     let by_content = matches!(
         stop,

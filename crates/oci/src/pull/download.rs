@@ -5,11 +5,10 @@ use super::answer::Answer;
 use super::remote::{BODY_IDLE, Get, Remote};
 use crate::manifest::{Descriptor, Manifest};
 use crate::store::Ingest;
-use crate::{ContentStore, Digest, OciError};
+use crate::{ContentStore, Digest, OciError, disk_work};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use http_body_util::BodyExt;
-use std::io;
 use tokio::time::timeout;
 
 /// How much is gathered before it is written, in bytes.
@@ -157,8 +156,5 @@ async fn gather(answer: &mut Answer) -> (Vec<u8>, Option<Result<(), String>>) {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OciError> + Send + 'static,
 ) -> Result<T, OciError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(OciError::io("finish disk work", io::Error::other(error))),
-    }
+    disk_work::run(work).await?
 }
