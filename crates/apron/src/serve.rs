@@ -48,13 +48,15 @@ pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("the TLS provider is installed twice"))?;
     crate::up::make_directories(paths)?;
-    let _lock = lock::take(&paths.lock())?;
+    let lock = lock::take(&paths.lock())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let result = runtime.block_on(run(paths));
-    // Tasks are cut, not waited for: whatever they were doing goes on from the store at the next start.
-    runtime.shutdown_background();
+    // Tasks are cut, not waited for: whatever they were doing goes on from the store at the next start. A runtime that
+    // is shut down would first tell them that their disk work was cancelled, and a deployment would fail by that: it and
+    // the lock end with the process.
+    std::mem::forget((runtime, lock));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
