@@ -73,8 +73,12 @@ pub struct Engine {
     pub chance: Arc<dyn Chance>,
     /// Order between the operation and the reconciler of one service.
     pub locks: Locks,
-    /// Written by the deletion of configurations, read by calls that bind a service to one.
+    /// Written by calls that change auto scaling configurations, read by calls that bind a service to one or look at both:
+    /// what they see belongs together.
     pub configurations: tokio::sync::RwLock<()>,
+    /// Read while an image is prepared, written while prepared images that nothing needs are dropped: an image that is
+    /// prepared for an operation the dropping did not see would be gone at its launch.
+    pub preparations: tokio::sync::RwLock<()>,
     /// Where tests stop operations.
     pub checkpoints: Arc<dyn Checkpoints>,
 }

@@ -179,7 +179,11 @@ impl Executor {
         next: Operation,
         note: &str,
     ) -> Result<Operation, StepError> {
-        self.engine.store.operation_save(&next, note).await?;
+        match self.engine.store.operation_save(&next, note).await {
+            // Cancelled while the step ran: the next turn, from the stage before, ends it.
+            Err(StoreError::Cancelled { .. }) => return Ok(before.clone()),
+            saved => saved?,
+        }
         self.engine.agenda.poke(&next.service);
         let service = self.service(&before.service).await?;
         self.tell(before, &next, &service).await;

@@ -32,20 +32,34 @@ pub async fn run(engine: Arc<Engine>, poke: Arc<tokio::sync::Notify>) {
 /// One round: image content and snapshots are kept for what is deployed or being deployed; deleted services are
 /// forgotten after their time.
 pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
-    // Operations are read before services: one that ends in between is then seen twice rather than not at all.
-    let operations = engine.store.operations_unfinished().await?;
-    let services = engine.store.services_live().await?;
-    let needed = needed(&operations, &services);
-    let unfinished: Vec<String> = operations.iter().map(|o| pin_of(&o.id)).collect();
-    if let Err(error) = engine.images.retain(&needed, &unfinished).await {
-        tracing::warn!(%error, "image content could not be pinned");
+    // Deployments do not wait for this: while one prepares its image, the next round does it.
+    if let Ok(_order) = engine.preparations.try_write() {
+        retain_images(engine).await?;
     }
-    let digests: BTreeSet<Digest> = needed.into_values().collect();
-    engine.compute.retain_images(&digests).await?;
     engine
         .store
         .services_forget_deleted(engine.forget_before())
         .await?;
+    Ok(())
+}
+
+async fn retain_images(engine: &Engine) -> Result<(), StepError> {
+    // In this order: a pin belongs to an operation that is seen or has ended, and an operation that ends in between is
+    // seen twice, in its service too, rather than not at all.
+    let pins = engine.images.content().pins().await;
+    let operations = engine.store.operations_unfinished().await?;
+    let services = engine.store.services_live().await?;
+    let needed = needed(&operations, &services);
+    let unfinished: Vec<String> = operations.iter().map(|o| pin_of(&o.id)).collect();
+    let retained = match pins {
+        Ok(pins) => engine.images.retain(pins, &needed, &unfinished).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = retained {
+        tracing::warn!(%error, "image content could not be pinned");
+    }
+    let digests: BTreeSet<Digest> = needed.into_values().collect();
+    engine.compute.retain_images(&digests).await?;
     Ok(())
 }
 

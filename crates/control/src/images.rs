@@ -153,13 +153,13 @@ impl Images {
     }
 
     /// Keeps the content of exactly these images, whatever becomes of their repositories, each by the name of its pin.
-    /// Pins whose name begins with one of `untouched` are left as they are.
+    /// `pins` are those there were before anything else was looked at; those named in `untouched` are left as they are.
     pub async fn retain(
         &self,
+        pins: Vec<(String, apron_oci::Digest)>,
         images: &BTreeMap<String, Digest>,
         untouched: &[String],
     ) -> Result<(), OciError> {
-        let pins = self.content.pins().await?;
         for (name, digest) in images {
             if !pins.iter().any(|(pinned, _)| pinned == name) {
                 self.content.pin(name, digest.as_str()).await?;

@@ -74,7 +74,8 @@ impl Operations {
         self.executor.poke();
     }
 
-    /// Stores a new service with its first operation and starts it. [`StoreError::Conflict`] when the name is taken.
+    /// Stores a new service with its first operation and starts it. [`StoreError::Conflict`] when the name is taken,
+    /// [`StoreError::Limit`] when there are as many services as the settings allow.
     pub async fn create(
         &self,
         service: Service,
@@ -90,7 +91,7 @@ impl Operations {
         let (operation, service) = Operation::begin(new, &service, self.engine.clock.now());
         self.engine
             .store
-            .service_create(&service, &operation)
+            .service_create(&service, &operation, self.engine.settings.services_max)
             .await?;
         self.executor.accept(operation.clone(), &service).await;
         Ok((operation, service))

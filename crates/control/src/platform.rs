@@ -173,6 +173,7 @@ fn assemble(parts: Parts) -> (Engine, mpsc::Receiver<News>) {
         chance: parts.chance,
         locks: Locks::default(),
         configurations: tokio::sync::RwLock::new(()),
+        preparations: tokio::sync::RwLock::new(()),
         checkpoints: parts.checkpoints,
     };
     (engine, parts.news)

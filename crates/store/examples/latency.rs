@@ -26,7 +26,10 @@ async fn main() {
     for number in 0..SERVICES {
         let (service, operation) = create(number);
         let begun = Instant::now();
-        store.service_create(&service, &operation).await.unwrap();
+        store
+            .service_create(&service, &operation, u32::MAX)
+            .await
+            .unwrap();
         times.push(begun.elapsed());
         operations.push(operation);
     }

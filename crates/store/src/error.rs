@@ -13,6 +13,20 @@ pub enum StoreError {
         /// What is taken, for example `services.name`.
         what: String,
     },
+    /// As many exist as may.
+    #[error("cannot {doing}: the limit of {limit} is reached")]
+    Limit {
+        /// What was tried.
+        doing: &'static str,
+        /// How many may exist.
+        limit: u32,
+    },
+    /// The operation was cancelled meanwhile and must not go on.
+    #[error("cannot {doing}: it was cancelled")]
+    Cancelled {
+        /// What was tried.
+        doing: &'static str,
+    },
     /// The record to work on does not exist.
     #[error("cannot {doing}: {what} does not exist")]
     NotFound {

@@ -5,7 +5,7 @@ use crate::error::{StoreError, at};
 use crate::record::{
     RECORD_VERSION, Row, column, decode, decode_all, encode, from_column, from_variant, variant,
 };
-use crate::{PAGE_RECORDS_MAX, Store, services};
+use crate::{PAGE_RECORDS_MAX, Store, cancellations, services};
 use apron_domain::{Millis, Operation, OperationId, Service, ServiceId, Stage};
 
 /// Lines of journal kept for one operation; the oldest go first.
@@ -70,7 +70,8 @@ impl Store {
     /// Stores the operation as it is now, and a line of its journal.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when it does not exist.
+    /// [`StoreError::NotFound`] when it does not exist, [`StoreError::Cancelled`] when it comes to the point of no return and
+    /// was cancelled before: an acknowledged cancellation is never lost.
     pub async fn operation_save(
         &self,
         operation: &Operation,
@@ -78,6 +79,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let doing = "save the operation";
         let mut tx = self.engine().write(doing).await?;
+        if operation.stage == Stage::Route
+            && cancellations::is_cancelled_in(&mut tx, doing, &operation.id).await?
+        {
+            return Err(StoreError::Cancelled { doing });
+        }
         put_in(&mut tx, doing, operation).await?;
         journal_in(&mut tx, doing, operation, note).await?;
         tx.commit().await.map_err(at(doing))

@@ -8,17 +8,26 @@ use crate::{PAGE_RECORDS_MAX, Store};
 use apron_domain::{Millis, Operation, Service, ServiceId, ServiceStatus};
 
 impl Store {
-    /// Stores a new service together with the operation that creates it.
+    /// Stores a new service together with the operation that creates it, unless `limit` services exist that are not
+    /// deleted. They are counted in the same transaction: no race exceeds the limit.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a service that is not deleted has the name.
+    /// [`StoreError::Limit`] when the limit is reached, [`StoreError::Conflict`] when a service that is not deleted has the name.
     pub async fn service_create(
         &self,
         service: &Service,
         operation: &Operation,
+        limit: u32,
     ) -> Result<(), StoreError> {
         let doing = "create the service";
         let mut tx = self.engine().write(doing).await?;
+        let (count,): (u32,) = sqlx::query_as("SELECT count(*) FROM services WHERE deleted = 0")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(at(doing))?;
+        if count >= limit {
+            return Err(StoreError::Limit { doing, limit });
+        }
         insert(&mut tx, doing, service).await?;
         operations::insert(&mut tx, doing, operation).await?;
         tx.commit().await.map_err(at(doing))

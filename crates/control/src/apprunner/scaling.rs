@@ -130,6 +130,8 @@ impl AppRunner {
             input.auto_scaling_configuration_name,
             checked(Tagged::AutoScaling, input.tags, Default::default())?,
         );
+        // No service is bound to a name's latest revision while there comes a later one.
+        let _order = self.engine.configurations.write().await;
         let engine = self.engine.clone();
         let before = engine.forget_before();
         let change = move |all: &mut Scalings| {
@@ -150,6 +152,7 @@ impl AppRunner {
     }
 
     pub(super) async fn scaling_describe(&self, input: ByScalingArn) -> Result<Value, ApiError> {
+        let _order = self.engine.configurations.read().await;
         let all = self.scalings().await?;
         let index = self.scaling_index(&all, &input.auto_scaling_configuration_arn)?;
         let output = self.scaling_output(&all, &all[index], &self.services().await?);
@@ -157,6 +160,7 @@ impl AppRunner {
     }
 
     pub(super) async fn scaling_list(&self, input: ListScaling) -> Result<Value, ApiError> {
+        let _order = self.engine.configurations.read().await;
         let all = self.scalings().await?;
         let services = self.services().await?;
         let name = input.auto_scaling_configuration_name.as_deref();
@@ -173,6 +177,8 @@ impl AppRunner {
 
     pub(super) async fn scaling_set_default(&self, input: ByScalingArn) -> Result<Value, ApiError> {
         let arn = input.auto_scaling_configuration_arn;
+        // No service is made with the old default once the new one is acknowledged.
+        let _order = self.engine.configurations.write().await;
         let change = |all: &mut Scalings| {
             let index = self.scaling_index(all, &arn)?;
             if !all[index].is_active() {
@@ -253,6 +259,7 @@ impl AppRunner {
     }
 
     pub(super) async fn scaling_services(&self, input: ByScalingArn) -> Result<Value, ApiError> {
+        let _order = self.engine.configurations.read().await;
         let all = self.scalings().await?;
         let index = self.scaling_index(&all, &input.auto_scaling_configuration_arn)?;
         let arn = self.scaling_arn(&all[index]);

@@ -32,18 +32,6 @@ impl AppRunner {
             .configuration
             .create(settings, &self.scalings().await?)?;
         let tags = checked(Tagged::Service, input.tags, Default::default())?;
-        let count = self
-            .engine
-            .store
-            .services_count()
-            .await
-            .map_err(store_failed)?;
-        if count >= settings.services_max {
-            return Err(quota_exceeded(format!(
-                "The limit of {} services is reached. Delete a service first.",
-                settings.services_max
-            )));
-        }
         let chance = self.engine.chance.as_ref();
         let now = self.engine.clock.now();
         let service = Service {
@@ -64,6 +52,9 @@ impl AppRunner {
         let name = service.name.clone();
         match self.operations.create(service, config).await {
             Ok((operation, service)) => Ok(self.answer(&service, Some(&operation))),
+            Err(StoreError::Limit { limit, .. }) => Err(quota_exceeded(format!(
+                "The limit of {limit} services is reached. Delete a service first."
+            ))),
             Err(StoreError::Conflict { .. }) => Err(invalid(format!(
                 "Service with the provided name already exists: {name}."
             ))),

@@ -87,7 +87,10 @@ impl AppRunner {
         let begun = self
             .operations
             .begin(&service.id, |service| match service.status {
-                ServiceStatus::OperationInProgress => Err(wrong_state(service)),
+                // Deleted since it was looked at, by a call that was under way until then.
+                ServiceStatus::OperationInProgress | ServiceStatus::Deleted => {
+                    Err(wrong_state(service))
+                }
                 _ => Ok(plan(OperationKind::DeleteService, service, None)),
             });
         let (operation, service) = begun.await.map_err(store_failed)??;

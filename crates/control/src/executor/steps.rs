@@ -47,6 +47,7 @@ async fn resolve(engine: &Engine, operation: &Operation) -> Outcome {
 }
 
 async fn prepare(engine: &Engine, image: &Digest) -> Result<Outcome, StepError> {
+    let _order = engine.preparations.read().await;
     match engine.compute.prepare(image).await {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => refused(error),

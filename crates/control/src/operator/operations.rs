@@ -85,15 +85,12 @@ impl Operator {
         let Some(operation) = unfinished.into_iter().find(|o| o.service == service.id) else {
             return Err(invalid_state("The service has no operation under way."));
         };
-        if !operation.can_be_cancelled() {
+        let cancelled = store.operation_cancel(&operation.id).await;
+        if !cancelled.map_err(|e| stored(call, &e))? {
             return Err(invalid_state(
-                "The operation can't be cancelled any more: the traffic is being switched.",
+                "The operation can't be cancelled any more: the traffic is being switched, or it has failed already.",
             ));
         }
-        store
-            .operation_cancel(&operation.id)
-            .await
-            .map_err(|e| stored(call, &e))?;
         self.engine.fleet.poke();
         Ok(json!({ "OperationId": operation.id.as_str() }))
     }

@@ -82,7 +82,10 @@ async fn privileged_a_full_disk_is_named_loses_nothing_and_recovers() {
     store.secret_put("kind", "again", &value).await.unwrap();
     let service = sample::service(1, "web", 1);
     let (operation, service) = sample::begun(1, &service, OperationKind::CreateService, 1);
-    store.service_create(&service, &operation).await.unwrap();
+    store
+        .service_create(&service, &operation, u32::MAX)
+        .await
+        .unwrap();
     store.close().await;
     let store = Store::open(mount.path()).await.unwrap();
     stored.push("again".to_owned());

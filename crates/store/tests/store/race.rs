@@ -21,7 +21,7 @@ async fn of_many_creates_with_one_name_one_wins() {
             let service = sample::service(number, "web", 1);
             let (operation, service) =
                 sample::begun(number, &service, OperationKind::CreateService, 1);
-            store.service_create(&service, &operation).await
+            store.service_create(&service, &operation, u32::MAX).await
         });
     }
     let mut won = 0;
@@ -34,6 +34,37 @@ async fn of_many_creates_with_one_name_one_wins() {
     assert_eq!(won, 1);
     assert_eq!(store.services_count().await.unwrap(), 1);
     assert_eq!(store.operations_unfinished().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_creates_at_once_as_many_win_as_may_exist() {
+    const MAY_EXIST: u32 = 5;
+    let (_dir, store) = sample::store().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..TASKS {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let service = sample::service(number, &format!("web{number}"), 1);
+            let (operation, service) =
+                sample::begun(number, &service, OperationKind::CreateService, 1);
+            store.service_create(&service, &operation, MAY_EXIST).await
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        if let Err(error) = result.unwrap() {
+            assert!(
+                matches!(
+                    error,
+                    StoreError::Limit {
+                        limit: MAY_EXIST,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(store.services_count().await.unwrap(), MAY_EXIST);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -33,7 +33,10 @@ fn any_service_and_operation_come_back_as_stored() {
             // Names are made unique by the id; whether they collide is another test.
             service.name = format!("{}{}", service.name, service.id);
             runtime.block_on(async {
-                store.service_create(&service, &operation).await.unwrap();
+                store
+                    .service_create(&service, &operation, u32::MAX)
+                    .await
+                    .unwrap();
                 assert_eq!(
                     other.service_get(&service.id).await.unwrap().as_ref(),
                     Some(&service)

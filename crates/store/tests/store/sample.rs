@@ -110,7 +110,7 @@ pub async fn create(store: &Store, number: u32, name: &str, created: u64) -> Ser
     let service = service(number, name, created);
     let (operation, _) = begun(number, &service, OperationKind::CreateService, created);
     store
-        .service_create(&service, &ended(&operation, created))
+        .service_create(&service, &ended(&operation, created), u32::MAX)
         .await
         .unwrap();
     service

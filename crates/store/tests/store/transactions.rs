@@ -10,7 +10,10 @@ async fn a_taken_name_stores_neither_service_nor_operation() {
     sample::create(&store, 1, "web", 1).await;
     let second = sample::service(2, "web", 2);
     let (operation, second) = sample::begun(2, &second, OperationKind::CreateService, 2);
-    let error = store.service_create(&second, &operation).await.unwrap_err();
+    let error = store
+        .service_create(&second, &operation, u32::MAX)
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, StoreError::Conflict { what, .. } if what == "services.name"),
         "{error}"
