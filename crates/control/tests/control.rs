@@ -9,9 +9,13 @@ mod deploy;
 mod extensions;
 #[path = "control/kill.rs"]
 mod kill;
+#[path = "control/machine.rs"]
+mod machine;
 #[path = "control/random.rs"]
 mod random;
 #[path = "control/scaling.rs"]
 mod scaling;
+#[path = "control/sdk.rs"]
+mod sdk;
 #[path = "control/steady.rs"]
 mod steady;

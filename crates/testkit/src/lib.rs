@@ -9,10 +9,14 @@
 mod checkpoint;
 mod image;
 mod life;
+mod line;
 mod proxy;
+mod sdk;
 mod world;
 
 pub use checkpoint::{Stop, StopAt};
-pub use life::Life;
+pub use life::{ACCESS_KEY_ID, Life, SECRET_ACCESS_KEY};
+pub use line::Line;
 pub use proxy::RememberingProxy;
+pub use sdk::{SDK_ENDPOINT_URL, SdkConnector};
 pub use world::World;

@@ -1,9 +1,12 @@
 //! One run of the control plane.
 
 use crate::checkpoint::StopAt;
+use crate::line::Line;
+use crate::sdk::SdkConnector;
 use crate::world::World;
+use apron_aws::sigv4::Secret;
 use apron_control::clock::Machine;
-use apron_control::endpoint::{ApiService, Call, Caller};
+use apron_control::endpoint::{ApiService, Call, Caller, Endpoint, RootCredentials};
 use apron_control::platform::{Parts, Platform};
 use apron_domain::{Instance, InstanceId, Millis};
 use apron_oci::Puller;
@@ -19,6 +22,12 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Longest time to wait for file work that a killed control plane had handed to threads.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The access key of the account's root.
+pub const ACCESS_KEY_ID: &str = "AKIATEST";
+
+/// Its secret.
+pub const SECRET_ACCESS_KEY: &str = "a secret of no worth";
 
 /// A running control plane with a runtime of its own, so that killing it drops every task.
 pub struct Life {
@@ -40,6 +49,8 @@ impl Life {
         let checkpoints = Arc::new(stop);
         let platform = runtime.block_on(async {
             let store = Store::open(&world.store_dir()).await.unwrap();
+            // A write waits for what a killed run had handed to its database threads: those would have died with it.
+            store.fact_put("life", "begun").await.unwrap();
             Platform::start(Parts {
                 settings: world.settings.clone(),
                 store,
@@ -88,6 +99,38 @@ impl Life {
         let api = self.platform.operator();
         let answer = self.runtime.block_on(api.call(call(operation, input)));
         answer.map_err(|error| (error.code, error.message))
+    }
+
+    /// The connection of an AWS SDK to this control plane, for clients with the root's access key.
+    pub fn sdk_connector(&self) -> SdkConnector {
+        let services: Vec<Arc<dyn ApiService>> = vec![
+            Arc::new(self.platform.app_runner()),
+            Arc::new(self.platform.operator()),
+        ];
+        let settings = &self.platform.engine().settings;
+        let secret = Secret::new(SECRET_ACCESS_KEY);
+        let root = RootCredentials::new(&settings.account, ACCESS_KEY_ID, secret);
+        SdkConnector::new(Arc::new(Endpoint::new(
+            services,
+            Arc::new(root),
+            settings.region.clone(),
+            Arc::new(Machine),
+            Arc::new(Machine),
+        )))
+    }
+
+    /// A way for a client of another thread, which outlives this run.
+    pub fn line(&self) -> Line {
+        Line {
+            runtime: self.runtime.handle().clone(),
+            app_runner: Arc::new(self.platform.app_runner()),
+            operator: Arc::new(self.platform.operator()),
+        }
+    }
+
+    /// Waits for something that needs the control plane's runtime.
+    pub fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// Creates a service from an image in the platform's registry; answers its ARN.
@@ -170,13 +213,13 @@ impl Life {
 }
 
 /// A call by the account's root.
-fn call(operation: &str, input: Value) -> Call {
+pub(crate) fn call(operation: &str, input: Value) -> Call {
     Call {
         operation: operation.to_owned(),
         input,
         caller: Caller {
             account: "111122223333".to_owned(),
-            access_key_id: "AKIATEST".to_owned(),
+            access_key_id: ACCESS_KEY_ID.to_owned(),
             arn: "arn:aws:iam::111122223333:root".to_owned(),
             user_id: "111122223333".to_owned(),
         },

@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "apron-testkit",
         &[
+            "apron-aws",
             "apron-compute",
             "apron-control",
             "apron-domain",
