@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
+/// The largest `MinSize` that is tried.
+pub const MIN_SIZE_MAX: u32 = 2;
+
 /// Numbers from a seed (splitmix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -172,7 +175,7 @@ fn on_scalings(dice: &mut Dice, known: &Known) -> Call {
     match dice.below(10) {
         0..3 => Call::CreateScaling {
             name,
-            min: dice.one_of(&[1, 1, 2]),
+            min: dice.one_of(&[1, 1, MIN_SIZE_MAX]),
             max: dice.one_of(&[1, 4, 4]),
         },
         3 => Call::DeleteScalings(name),
