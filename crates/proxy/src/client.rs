@@ -108,19 +108,20 @@ impl<C: ClientIo> Client<C> {
         }
     }
 
-    /// Serves requests until the connection ends.
-    pub async fn serve(mut self) {
+    /// Serves requests until the connection ends. What is rare is in memory of its own, so that an idle connection holds
+    /// no room for it.
+    pub async fn serve(&mut self) {
         let next = loop {
             let next = match self.next_request().await {
                 Ok(decision) => self.follow(decision).await,
                 Err(NoHead::Ended) => Next::Close,
-                Err(NoHead::Refused(reason)) => self.refuse(reason).await,
+                Err(NoHead::Refused(reason)) => Box::pin(self.refuse(reason)).await,
             };
             if next != Next::Request {
                 break next;
             }
         };
-        self.end(next).await;
+        Box::pin(self.end(next)).await;
     }
 
     /// Understands a head and decides what becomes of the request.
@@ -135,6 +136,14 @@ impl<C: ClientIo> Client<C> {
 
     /// Does what was decided.
     async fn follow(&mut self, decision: Result<Decision, Reason>) -> Next {
+        match decision {
+            Ok(Decision::Forward(intake)) => Box::pin(self.forward(intake)).await,
+            other => Box::pin(self.answer_at_once(other)).await,
+        }
+    }
+
+    /// Answers a request that is not forwarded.
+    async fn answer_at_once(&mut self, decision: Result<Decision, Reason>) -> Next {
         match decision {
             Ok(Decision::Forward(intake)) => Box::pin(self.forward(intake)).await,
             Ok(Decision::Answer {
@@ -306,7 +315,7 @@ impl<C: ClientIo> Client<C> {
     }
 
     /// Ends the connection.
-    async fn end(mut self, next: Next) {
+    async fn end(&mut self, next: Next) {
         self.deadline.set_total(None);
         match next {
             Next::Request | Next::Close => {

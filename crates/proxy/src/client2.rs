@@ -67,11 +67,26 @@ struct Client2<C> {
 }
 
 /// Serves the requests of a connection until it ends.
-pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
+pub fn serve<C: AsyncRead + AsyncWrite + Unpin>(
+    visitor: Visitor,
+    stream: C,
+    refused: bool,
+) -> impl Future<Output = ()> {
+    // The future that is kept for as long as the connection holds it once and nothing of how it came to be.
+    let begun = Box::pin(begin(visitor, stream, refused));
+    async move {
+        if let Some(mut client) = begun.await {
+            std::future::poll_fn(|context| client.poll(context)).await;
+        }
+    }
+}
+
+/// Waits for the client's preface.
+async fn begin<C: AsyncRead + AsyncWrite + Unpin>(
     mut visitor: Visitor,
     stream: C,
     refused: bool,
-) {
+) -> Option<Box<Client2<C>>> {
     visitor.http2 = true;
     let deadline = visitor.worker.sweep.register();
     deadline.set_phase(Some(PREFACE_MAX));
@@ -84,14 +99,11 @@ pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .enable_connect_protocol();
     let (stream, spent) = Meter::new(stream, &visitor.worker.sweep);
-    let Ok(Ok(connection)) = deadline.bound(Box::pin(builder.handshake(stream))).await else {
-        return;
-    };
+    let connection = deadline.bound(Box::pin(builder.handshake(stream))).await;
     deadline.set_phase(None);
-    let visitor = Rc::new(visitor);
-    let mut client = Client2 {
-        visitor,
-        connection,
+    Some(Box::new(Client2 {
+        visitor: Rc::new(visitor),
+        connection: connection.ok()?.ok()?,
         spent,
         streams: Streams::new(),
         deadline,
@@ -99,8 +111,7 @@ pub async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
         abandoned: 0,
         leaving: false,
         sent_away: false,
-    };
-    std::future::poll_fn(|context| client.poll(context)).await;
+    }))
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Client2<C> {

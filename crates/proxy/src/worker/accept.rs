@@ -2,11 +2,12 @@
 
 use super::run::Purpose;
 use super::{Admitted, Worker};
-use crate::client::Client;
+use crate::client::{Client, ClientIo};
 use crate::client2;
 use crate::tls::UNRECOGNIZED_NAME;
 use crate::visit::{Scheme, Visitor};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -80,31 +81,44 @@ async fn serve(
         address: peer.ip().to_canonical().to_string().into(),
         port: port.to_string().into(),
     };
-    match purpose {
-        Purpose::Plain => {
-            Client::new(visitor(Scheme::Http), stream, refused)
-                .serve()
-                .await
-        }
-        Purpose::Redirect => {
-            Client::new(visitor(Scheme::Redirect), stream, refused)
-                .serve()
-                .await
-        }
+    let served = match purpose {
+        Purpose::Plain => Some(requests(visitor(Scheme::Http), stream, refused)),
+        Purpose::Redirect => Some(requests(visitor(Scheme::Redirect), stream, refused)),
         Purpose::Https => {
             let deadline = worker.sweep.register();
             deadline.set_phase(Some(HANDSHAKE_MAX));
-            let done = deadline.bound(Box::pin(handshake(&worker, stream))).await;
-            drop(deadline);
-            if let Ok(Ok((tls, name))) = done {
-                let visitor = visitor(Scheme::Https { name });
-                match tls.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => client2::serve(visitor, tls, refused).await,
-                    _ => Client::new(visitor, tls, refused).serve().await,
-                }
-            }
+            let secured = secured(&worker, stream, refused, visitor);
+            let done = deadline.bound(Box::pin(secured)).await;
+            done.ok().and_then(Result::ok)
         }
+    };
+    if let Some(served) = served {
+        served.await;
     }
+}
+
+/// The rest of a connection's life. In memory of its own: the task would otherwise hold room for every way a connection
+/// can go, most of it unused, as long as the connection lives.
+type Served = Pin<Box<dyn Future<Output = ()>>>;
+
+fn requests<C: ClientIo + 'static>(visitor: Visitor, stream: C, refused: bool) -> Served {
+    let mut client = Box::new(Client::new(visitor, stream, refused));
+    Box::pin(async move { client.serve().await })
+}
+
+/// Does the handshake; answers what is to be done with the connection then.
+async fn secured(
+    worker: &Worker,
+    stream: TcpStream,
+    refused: bool,
+    visitor: impl FnOnce(Scheme) -> Visitor,
+) -> std::io::Result<Served> {
+    let (tls, name) = handshake(worker, stream).await?;
+    let visitor = visitor(Scheme::Https { name });
+    Ok(match tls.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Box::pin(client2::serve(visitor, tls, refused)),
+        _ => requests(visitor, tls, refused),
+    })
 }
 
 type Tls = tokio_rustls::server::TlsStream<TcpStream>;
