@@ -1,7 +1,9 @@
 //! An instance as all workers see it: how many requests it has, whether it is in the route table, how it does.
 
+pub mod brake;
 pub mod health;
 
+use brake::Holder;
 use health::Health;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -20,6 +22,10 @@ pub struct Instance {
     pub tag: Tag,
     /// How it does.
     pub health: Health,
+    /// Its brake, if it has one.
+    pub brake: Holder,
+    throttled: AtomicBool,
+    used: AtomicBool,
     outstanding: AtomicU32,
     idle: AtomicU32,
     departed: AtomicBool,
@@ -35,6 +41,9 @@ impl Instance {
             id,
             address,
             health: Health::default(),
+            brake: Holder::default(),
+            throttled: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             outstanding: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             departed: AtomicBool::new(false),
@@ -54,10 +63,41 @@ impl Instance {
             .outstanding
             .fetch_update(SeqCst, Relaxed, |now| (now < max).then(|| now + 1))
             .is_ok();
-        if taken && !self.active.load(Relaxed) {
-            self.active.store(true, Relaxed);
+        if taken {
+            for mark in [&self.active, &self.used] {
+                if !mark.load(Relaxed) {
+                    mark.store(true, Relaxed);
+                }
+            }
         }
         taken
+    }
+
+    /// Makes sure that the instance has its processor. For whoever has taken a place, before a request is sent.
+    pub fn wake(&self) {
+        if self.brake.is_on() {
+            self.brake.take_off();
+        }
+    }
+
+    /// Takes the instance's processor away, if it has no request and there is a brake.
+    pub fn put_brake_on(&self) {
+        self.brake.put_on(|| self.outstanding() > 0);
+    }
+
+    /// Whether its processor may be taken away while it has no requests.
+    pub fn throttled(&self) -> bool {
+        self.throttled.load(Relaxed)
+    }
+
+    /// Says whether its processor may be taken away.
+    pub fn set_throttled(&self, throttled: bool) {
+        self.throttled.store(throttled, Relaxed);
+    }
+
+    /// Whether it had a request since the last call: for the brake, as [`Instance::take_active`] is for statistics.
+    pub fn take_used(&self) -> bool {
+        self.used.swap(false, Relaxed) || self.outstanding() > 0
     }
 
     /// Gives a place back. Answers whether this was the last request of an instance that left the table.

@@ -1,20 +1,27 @@
 //! The link to the control plane: route tables come in, acknowledgements, troubles and statistics go out. While nobody
 //! listens the proxy tries to connect again for ever, and serves.
 
+pub mod brakes;
 pub mod publish;
+mod receive;
 pub mod report;
 
+use crate::instance::brake::Brake;
 use crate::service::Service;
 use crate::shared::{Event, Shared};
 use crate::snapshot::Keeper;
 use apron_link::frame::{Decoder, FrameError, encode};
 use apron_link::proxy::{FromProxy, RouteTable, ToProxy, VERSION};
+use brakes::{Brakes, LOOK_INTERVAL};
 use publish::Publisher;
+use receive::Received;
 use report::Traffic;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -38,9 +45,6 @@ const ACCESS_LOG_INTERVAL: Duration = Duration::from_millis(200);
 /// Bound of the drain after SIGTERM or SIGINT.
 pub const TERMINATE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Bytes of one read.
-const READ_BYTES: usize = 64 << 10;
-
 /// How the workers ended; an error if nobody can say.
 type WorkersEnd = Result<anyhow::Result<()>, oneshot::error::RecvError>;
 
@@ -53,6 +57,10 @@ enum LinkError {
     Frame(#[from] FrameError),
     #[error("the control plane closed the connection")]
     Closed,
+    #[error("a brake came without its open file")]
+    NoFile,
+    #[error("open files come without messages that carry them")]
+    Files,
     #[error("the control plane does not read")]
     Stalled,
     #[error("the workers have ended")]
@@ -74,6 +82,8 @@ pub struct Link {
     /// Services that have more requests than their instances may be given, as the control plane knows.
     wanting: Vec<Arc<Service>>,
     wanted_ticks: Interval,
+    brakes: Brakes,
+    brake_ticks: Interval,
     access_log_ticks: Interval,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
@@ -103,6 +113,8 @@ impl Link {
             traffic: Traffic::default(),
             wanting: Vec::new(),
             wanted_ticks: ticks(WANTED_INTERVAL),
+            brakes: Brakes::default(),
+            brake_ticks: ticks(LOOK_INTERVAL),
             access_log_ticks: ticks(ACCESS_LOG_INTERVAL),
             events,
             terminate: signal(SignalKind::terminate())?,
@@ -131,6 +143,7 @@ impl Link {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => {
                     let why = self.session(stream, &mut failures, &mut ended).await;
+                    self.brakes.give_up();
                     for service in self.wanting.drain(..) {
                         service.forget_wanting();
                     }
@@ -172,10 +185,16 @@ impl Link {
                         service.forget_wanting();
                     }
                 }
-                Some(()) = self.terminate.recv() => self.publisher.retire(TERMINATE_WITHIN),
-                Some(()) = self.interrupt.recv() => self.publisher.retire(TERMINATE_WITHIN),
+                Some(()) = self.terminate.recv() => self.retire(TERMINATE_WITHIN),
+                Some(()) = self.interrupt.recv() => self.retire(TERMINATE_WITHIN),
             }
         }
+    }
+
+    /// Finishes what is under way within `within`. The next proxy gets the brakes.
+    fn retire(&mut self, within: Duration) {
+        self.brakes.retire();
+        self.publisher.retire(within);
     }
 
     /// Talks to the control plane until the connection ends; answers why it did.
@@ -185,7 +204,7 @@ impl Link {
         failures: &mut usize,
         ended: &mut oneshot::Receiver<anyhow::Result<()>>,
     ) -> LinkError {
-        let (mut reader, mut writer) = stream.into_split();
+        let (reader, mut writer) = stream.into_split();
         let generation = self.publisher.generation();
         let hello = FromProxy::Hello {
             version: VERSION,
@@ -198,18 +217,21 @@ impl Link {
         if let Err(error) = self.tell_who_waits(&mut writer).await {
             return error;
         }
-        let (mut decoder, mut bytes) = (Decoder::default(), vec![0; READ_BYTES]);
+        let (mut decoder, mut received) = (Decoder::default(), Received::default());
         loop {
             let done = tokio::select! {
-                read = reader.read(&mut bytes) => match read {
-                    Ok(0) => Err(LinkError::Closed),
-                    Ok(read) => {
+                bytes = received.more(reader.as_ref()) => match bytes {
+                    Ok(bytes) => {
                         *failures = 0;
-                        decoder.push(&bytes[..read]);
-                        self.receive(&mut decoder, &mut writer).await
+                        decoder.push(bytes);
+                        self.receive(&mut decoder, &mut received.files, &mut writer).await
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(error),
                 },
+                _ = self.brake_ticks.tick(), if !self.brakes.is_empty() => {
+                    self.brakes.look(Instant::now());
+                    Ok(())
+                }
                 Some(event) = self.events.recv() => self.tell(event, &mut writer).await,
                 _ = self.wanted_ticks.tick(), if !self.wanting.is_empty() => self.tell_wanted(&mut writer).await,
                 _ = self.access_log_ticks.tick() => self.tell_access_log(&mut writer).await,
@@ -222,8 +244,8 @@ impl Link {
                 }
                 () = self.publisher.drained() => self.tell_drained(&mut writer).await,
                 _ = self.ticks.tick() => self.tell_statistics(&mut writer).await,
-                Some(()) = self.terminate.recv() => { self.publisher.retire(TERMINATE_WITHIN); Ok(()) }
-                Some(()) = self.interrupt.recv() => { self.publisher.retire(TERMINATE_WITHIN); Ok(()) }
+                Some(()) = self.terminate.recv() => { self.retire(TERMINATE_WITHIN); Ok(()) }
+                Some(()) = self.interrupt.recv() => { self.retire(TERMINATE_WITHIN); Ok(()) }
             };
             if let Err(error) = done {
                 return error;
@@ -235,6 +257,7 @@ impl Link {
     async fn receive<W: AsyncWriteExt + Unpin>(
         &mut self,
         decoder: &mut Decoder,
+        files: &mut VecDeque<OwnedFd>,
         writer: &mut W,
     ) -> Result<(), LinkError> {
         let mut ordered = Vec::new();
@@ -244,9 +267,7 @@ impl Link {
                     tracing::info!("linked to the control plane")
                 }
                 ToProxy::Welcome { version } => return Err(LinkError::Version(version)),
-                ToProxy::Retire { within_ms } => {
-                    self.publisher.retire(Duration::from_millis(within_ms))
-                }
+                ToProxy::Retire { within_ms } => self.retire(Duration::from_millis(within_ms)),
                 ToProxy::Routes(table) => {
                     ordered.push(table.generation);
                     self.publisher.replace(&table);
@@ -260,8 +281,15 @@ impl Link {
                     self.publisher.change(&change);
                     self.keeper.append(&change);
                 }
-                // Instances keep their processor.
-                ToProxy::Brake { .. } => {}
+                ToProxy::Brake {
+                    instance,
+                    idle,
+                    busy,
+                } => {
+                    let brake = Brake::new(files.pop_front().ok_or(LinkError::NoFile)?, idle, busy);
+                    let registry = self.publisher.registry();
+                    self.brakes.take(instance, brake, registry, Instant::now());
+                }
             }
         }
         self.acknowledge(ordered, writer).await
@@ -277,6 +305,8 @@ impl Link {
             return Ok(());
         }
         self.publisher.in_force().await;
+        self.brakes
+            .settle(self.publisher.registry(), Instant::now());
         let draining = self.publisher.draining();
         for generation in ordered {
             let applied = FromProxy::Applied {

@@ -154,6 +154,7 @@ impl Slot {
     /// Takes over a place that was acquired at `instance`.
     pub fn new(worker: &Rc<Worker>, route: &Route, instance: &Arc<Instance>, probe: bool) -> Slot {
         route.service.occupy();
+        instance.wake();
         Slot {
             worker: Rc::clone(worker),
             service: Arc::clone(&route.service),

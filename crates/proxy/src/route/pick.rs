@@ -1,4 +1,5 @@
-//! The choice of an instance: the fewest requests under way, among those that do well.
+//! The choice of an instance: the fewest requests under way, among those that do well. Among equals one that has its
+//! processor is better than one that would have to be given it.
 
 use super::Route;
 use crate::instance::health::Standing;
@@ -88,21 +89,21 @@ fn choose<'a>(
 ) -> Option<(&'a Arc<Instance>, bool)> {
     let count = route.instances.len();
     let in_turn = || (0..count).map(|step| &route.instances[(turn + step) % count]);
-    let mut usable = false;
-    let mut best: Option<((bool, u32), &Arc<Instance>, bool)> = None;
+    let (mut usable, mut least, mut best) = (false, None, None);
     for instance in in_turn() {
         let standing = instance.health.standing(now_ms);
         if standing == Standing::Resting {
             continue;
         }
         usable = true;
-        let rank = (avoided(ask, instance), instance.outstanding());
-        if rank.1 < route.max_concurrency && best.as_ref().is_none_or(|(least, ..)| rank < *least) {
-            best = Some((rank, instance, standing == Standing::Due));
+        let (outstanding, braked) = (instance.outstanding(), instance.brake.is_on());
+        let rank = (avoided(ask, instance), outstanding, braked);
+        if outstanding < route.max_concurrency && least.is_none_or(|least| rank < least) {
+            (least, best) = (Some(rank), Some((instance, standing == Standing::Due)));
         }
     }
     if usable {
-        return best.map(|(_, instance, probe)| (instance, probe));
+        return best;
     }
     // All of them rest: better one that may fail than none.
     let tried = in_turn().filter(|instance| instance.health.may_be_tried_anyway(now_ms));

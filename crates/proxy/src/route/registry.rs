@@ -19,6 +19,7 @@ pub struct Registry {
     table: Table,
     services: HashMap<String, Known>,
     instances: HashMap<Upstream, Counted>,
+    ids: HashMap<String, Arc<Instance>>,
     hosts: Claims,
     leaving: Vec<Arc<Instance>>,
 }
@@ -92,6 +93,9 @@ impl Registry {
         };
         let upstreams = route.upstreams.iter();
         let instances: Vec<_> = upstreams.map(|upstream| self.hold(upstream)).collect();
+        for instance in &instances {
+            instance.set_throttled(route.throttle_idle);
+        }
         let made = Arc::new(made(route, Arc::clone(&service), instances));
         self.table.services.insert(id, Arc::clone(&made));
         let hosts: Vec<String> = route
@@ -144,6 +148,7 @@ impl Registry {
             None => Arc::new(Instance::new(upstream.instance.clone(), upstream.address)),
         };
         instance.set_departed(false);
+        self.ids.insert(instance.id.clone(), Arc::clone(&instance));
         let counted = Counted {
             instance: Arc::clone(&instance),
             routes: 1,
@@ -162,6 +167,15 @@ impl Registry {
             && let Some(Counted { instance, .. }) = self.instances.remove(upstream)
         {
             instance.set_departed(true);
+            // What it has left to do, and its end, it does at full speed.
+            instance.brake.give_up();
+            if self
+                .ids
+                .get(&instance.id)
+                .is_some_and(|it| Arc::ptr_eq(it, &instance))
+            {
+                self.ids.remove(&instance.id);
+            }
             self.leaving.push(instance);
         }
     }
@@ -187,6 +201,11 @@ impl Registry {
     /// All services of the table.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values().map(|known| &known.route.service)
+    }
+
+    /// An instance that is in the table, by its id.
+    pub fn instance(&self, id: &str) -> Option<&Arc<Instance>> {
+        self.ids.get(id)
     }
 
     /// The route of a service.

@@ -5,6 +5,7 @@ mod rig;
 
 mod access;
 mod admission;
+mod brakes;
 mod codec;
 mod crash;
 mod floods;

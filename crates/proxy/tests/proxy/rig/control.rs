@@ -3,7 +3,11 @@
 use super::PATIENCE;
 use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{Draining, FromProxy, RouteTable, ToProxy, VERSION};
-use std::io::{Read, Write};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::fs::File;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -64,6 +68,25 @@ impl Control {
     pub fn send(&mut self, message: &ToProxy) {
         let (stream, _) = self.linked.as_mut().unwrap();
         stream.write_all(&encode(message).unwrap()).unwrap();
+    }
+
+    /// Sends a message whose last byte carries a file.
+    pub fn send_with_file(&mut self, message: &ToProxy, file: &File) {
+        let (stream, _) = self.linked.as_mut().unwrap();
+        let bytes = encode(message).unwrap();
+        let (last, most) = bytes.split_last().unwrap();
+        stream.write_all(most).unwrap();
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+        let sent = sendmsg(
+            &*stream,
+            &[IoSlice::new(&[*last])],
+            &mut control,
+            SendFlags::empty(),
+        );
+        assert_eq!(sent.unwrap(), 1);
     }
 
     /// Publishes a table, linking first if need be, and waits until it is in force.
