@@ -1,0 +1,239 @@
+//! From an operation and its input to the questions for the policies.
+//!
+//! Resources are written as texts with members of the input in braces: `{ServiceArn}`, `{a.b}` for a member of a member,
+//! `{a|b}` for the first that is given, `{a|}` for one that may be missing, `{@account}` for what the request's surroundings
+//! know. A member that is a list gives one resource for each entry. A member that is itself an ARN takes the place of all that
+//! stands before it.
+
+use super::{Operation, SERVICES};
+use crate::policy::Context;
+use serde_json::Value;
+
+/// Resources that one operation may name. More are in no input that its model lets through.
+const RESOURCES_MAX: usize = 1_000;
+
+/// Where a request is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The partition, for example `aws`.
+    pub partition: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// The account whose resources are meant.
+    pub account: &'a str,
+    /// The name of the user who asks, for operations that mean the caller when no user is named.
+    pub user: Option<&'a str>,
+}
+
+/// One question for the policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The action, for example `apprunner:CreateService`.
+    pub action: String,
+    /// The ARN of the resource, or `*`.
+    pub resource: String,
+    /// Whether the input does not tell the whole ARN (the path of a user, the last characters of a secret): the ARN of what is
+    /// stored under that name has to take its place, unless there is nothing.
+    pub provisional: bool,
+    /// The condition keys that the input gives. Those of caller, resource and surroundings are added by who asks.
+    pub context: Context,
+}
+
+/// Why there are no checks. A call without checks must not be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// There is no table of the service.
+    #[error("there is no table of actions for the service {0}")]
+    UnknownService(String),
+    /// The service's table has no row for the operation.
+    #[error("the table of actions of {0} has no row for the operation {1}")]
+    UnknownOperation(String, String),
+    /// The input lacks a member that names the resource.
+    #[error("the input of {0} does not name a resource: {1} is missing")]
+    Unnamed(String, String),
+    /// The input names too many resources.
+    #[error("the input of {0} names more than {RESOURCES_MAX} resources")]
+    TooMany(String),
+}
+
+/// The questions that an operation with this input needs answered, all of them with yes. The input is to be valid by its
+/// model.
+///
+/// # Errors
+/// See [`CheckError`].
+pub fn checks(
+    service: &str,
+    operation: &str,
+    input: &Value,
+    scope: &Scope<'_>,
+) -> Result<Vec<Check>, CheckError> {
+    let table = SERVICES
+        .get(service)
+        .ok_or_else(|| CheckError::UnknownService(service.to_owned()))?;
+    let row = table
+        .operations
+        .get(operation)
+        .ok_or_else(|| CheckError::UnknownOperation(service.to_owned(), operation.to_owned()))?;
+    let context = input_context(row, input);
+    let action = format!("{service}:{operation}");
+    let mut checks = Vec::new();
+    let mut add = |action: &str, resource: String, provisional: bool, context: &Context| {
+        checks.push(Check {
+            action: action.to_owned(),
+            resource,
+            provisional,
+            context: context.clone(),
+        });
+    };
+    let resources = resources(operation, row, input, scope)?;
+    for resource in &resources {
+        add(&action, resource.clone(), row.provisional, &context);
+    }
+    for template in &row.also {
+        for resource in expand(template, input, scope).unwrap_or_default() {
+            add(&action, resource, false, &context);
+        }
+    }
+    for (member, implied) in &row.implies {
+        for resource in resources.iter().filter(|_| given(input, member).is_some()) {
+            add(implied, resource.clone(), row.provisional, &context);
+        }
+    }
+    for role in &row.passes {
+        if let Some(Value::String(arn)) = given(input, &role.member) {
+            let passed = Context::new().with("iam:PassedToService", &role.service);
+            add("iam:PassRole", arn.clone(), false, &passed);
+        }
+    }
+    if checks.len() > RESOURCES_MAX {
+        return Err(CheckError::TooMany(operation.to_owned()));
+    }
+    Ok(checks)
+}
+
+fn resources(
+    operation: &str,
+    row: &Operation,
+    input: &Value,
+    scope: &Scope<'_>,
+) -> Result<Vec<String>, CheckError> {
+    let unnamed = |member: String| CheckError::Unnamed(operation.to_owned(), member);
+    match (expand(&row.resource, input, scope), &row.otherwise) {
+        (Ok(resources), _) => Ok(resources),
+        (Err(_), Some(otherwise)) => expand(otherwise, input, scope).map_err(unnamed),
+        (Err(member), None) => Err(unnamed(member)),
+    }
+}
+
+/// A member that is given: not null, no empty text, no empty list or map.
+fn given<'a>(input: &'a Value, path: &str) -> Option<&'a Value> {
+    let found = path.split('.').try_fold(input, |at, name| at.get(name))?;
+    let empty = match found {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    (!empty).then_some(found)
+}
+
+/// The texts of a member: one, or one for each entry of a list.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Bool(is) => vec![is.to_string()],
+        Value::Number(number) => vec![number.to_string()],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Null | Value::Object(_) => Vec::new(),
+    }
+}
+
+/// Fills a template in; the error is the member that is missing.
+fn expand(template: &str, input: &Value, scope: &Scope<'_>) -> Result<Vec<String>, String> {
+    let mut filled = vec![String::new()];
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (names, after) = after.split_once('}').unwrap_or((after, ""));
+        let values = alternatives(names, input, scope).ok_or_else(|| names.to_owned())?;
+        let mut next = Vec::new();
+        for start in &filled {
+            for value in &values {
+                next.push(joined(&format!("{start}{before}"), value));
+            }
+        }
+        filled = next;
+        rest = after;
+    }
+    for text in &mut filled {
+        text.push_str(rest);
+    }
+    Ok(filled)
+}
+
+fn alternatives(names: &str, input: &Value, scope: &Scope<'_>) -> Option<Vec<String>> {
+    names.split('|').find_map(|name| match name {
+        "" => Some(vec![String::new()]),
+        "/" => Some(vec!["/".to_owned()]),
+        "@partition" => Some(vec![scope.partition.to_owned()]),
+        "@region" => Some(vec![scope.region.to_owned()]),
+        "@account" => Some(vec![scope.account.to_owned()]),
+        "@user" => scope.user.map(|user| vec![user.to_owned()]),
+        name => given(input, name).map(texts),
+    })
+}
+
+fn joined(start: &str, value: &str) -> String {
+    if value.starts_with("arn:") {
+        // Some services write the ARN of a log group with `:*` at its end.
+        return value.strip_suffix(":*").unwrap_or(value).to_owned();
+    }
+    // A name such as `/app/key` of a parameter has its slash once.
+    let value = match value.strip_prefix('/') {
+        Some(without) if start.ends_with('/') => without,
+        _ => value,
+    };
+    format!("{start}{value}")
+}
+
+/// The condition keys that the input gives.
+fn input_context(row: &Operation, input: &Value) -> Context {
+    let mut context = Context::new();
+    for (key, member) in &row.context {
+        if let Some(value) = given(input, member) {
+            context.set_all(key, texts(value));
+        }
+    }
+    if let Some(tags) = row.tags.as_deref().and_then(|path| given(input, path)) {
+        let tags = tags_of(tags);
+        context.set_request_tags(tags.iter().map(|(name, value)| (*name, *value)));
+    }
+    if let Some(names) = row.tag_keys.as_deref().and_then(|path| given(input, path)) {
+        context.set_all("aws:TagKeys", texts(names));
+    }
+    context
+}
+
+/// Tags in the forms that services have: a map, or a list of `Key` and `Value` (in some services in lower case).
+fn tags_of(value: &Value) -> Vec<(&str, &str)> {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+            .collect(),
+        Value::Array(tags) => tags
+            .iter()
+            .filter_map(|tag| {
+                let member = |upper: &str, lower: &str| {
+                    let found = tag.get(upper).or_else(|| tag.get(lower));
+                    found.and_then(Value::as_str)
+                };
+                Some((
+                    member("Key", "key")?,
+                    member("Value", "value").unwrap_or_default(),
+                ))
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
