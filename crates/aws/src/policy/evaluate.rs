@@ -103,10 +103,13 @@ fn denied(request: &Request<'_>, layers: &Layers<'_>) -> Option<StatementName> {
 
 /// The statement of some policies that allows most directly.
 fn allowed(request: &Request<'_>, layer: Layer, sources: &[Source<'_>]) -> Option<Allow> {
+    let of_resource = matches!(layer, Layer::Resource | Layer::Trust);
     let mut best: Option<Allow> = None;
     for source in sources {
         for (index, statement) in source.policy.statements.iter().enumerate() {
-            if statement.effect != Effect::Allow {
+            // A document without principals is no policy of a resource; taken for one, it would be for everybody.
+            let for_nobody = of_resource && statement.principals.is_none();
+            if statement.effect != Effect::Allow || for_nobody {
                 continue;
             }
             let Some(reach) = statement.applies(request) else {

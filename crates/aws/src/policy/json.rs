@@ -231,11 +231,12 @@ impl Reader<'_> {
         self.expect('"')?;
         let mut text = String::new();
         loop {
-            let here = self.wrong("control characters in a text are written as escapes");
+            if self.peek().is_some_and(|c| c < ' ') {
+                return Err(self.wrong("control characters in a text are written as escapes"));
+            }
             match self.next() {
                 Some('"') => return Ok(text),
                 Some('\\') => text.push(self.escape()?),
-                Some(c) if c < ' ' => return Err(here),
                 Some(c) => text.push(c),
                 None => return Err(self.wrong("the text has no end")),
             }

@@ -27,7 +27,12 @@ impl Policy {
         let counted = |c: &char| kind.counts_space() || !c.is_ascii_whitespace();
         let chars = text.chars().filter(counted).count();
         let max = kind.chars_max();
-        if chars > max || text.len() > TEXT_BYTES_MAX {
+        if chars > max {
+            return Err(PolicyError::TooLong { chars, max });
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            // White space that does not count.
+            let (chars, max) = (text.len(), TEXT_BYTES_MAX);
             return Err(PolicyError::TooLong { chars, max });
         }
         let value = json::read(text)?;

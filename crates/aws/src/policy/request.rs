@@ -143,6 +143,16 @@ fn sts_arn(of: &Arn, resource: String) -> String {
     arn.to_string()
 }
 
+/// The account that owns a resource: the one in its ARN, or else the one given, which for `*` and for resources without an
+/// account is the caller's.
+pub fn owner_of<'a>(resource: &'a str, otherwise: &'a str) -> &'a str {
+    resource
+        .strip_prefix("arn:")
+        .and_then(|rest| rest.split(':').nth(3))
+        .filter(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
+        .unwrap_or(otherwise)
+}
+
 /// One question to the policies.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -152,8 +162,8 @@ pub struct Request<'a> {
     pub action: &'a str,
     /// The ARN of the resource; `*` for actions that have none.
     pub resource: &'a str,
-    /// The account the resource belongs to.
+    /// The account the resource belongs to; see [`owner_of`].
     pub owner: &'a str,
-    /// What else is known. It should have what [`Caller::context`] gives.
+    /// What is known, with what [`Caller::context`] gives.
     pub context: &'a Context,
 }

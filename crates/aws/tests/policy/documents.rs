@@ -421,6 +421,14 @@ fn length_is_counted_as_the_kind_counts() {
 }
 
 #[test]
+fn white_space_has_a_bound_too() {
+    let document = statement(Kind::Managed, &json!({})).to_string();
+    let spaced = document.replacen('{', &format!("{{{}", " ".repeat(131_072)), 1);
+    let error = Policy::parse(&spaced, Kind::Managed).unwrap_err();
+    assert!(matches!(error, PolicyError::TooLong { max: 131_072, .. }));
+}
+
+#[test]
 fn printing_keeps_what_is_said() {
     let text = r#"{"Statement":[{"Effect":"Deny","NotAction":["iam:*"],"NotPrincipal":{"AWS":["*"],"Service":["a.example"]},"Resource":["arn:aws:s3:::a/${*}"],"Sid":"x"}],"Version":"2012-10-17"}"#;
     let policy = Policy::parse(text, Kind::Key).unwrap();

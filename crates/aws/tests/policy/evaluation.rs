@@ -6,7 +6,7 @@ use crate::world::{
     root, service_arn, session, trust, user, with_resource, with_trust,
 };
 use apron_aws::Arn;
-use apron_aws::policy::{Caller, Decision, Grant, Layer, Layers, Policy};
+use apron_aws::policy::{Caller, Decision, Grant, Layer, Layers, Policy, owner_of};
 use serde_json::{Value, json};
 
 const ACTION: &str = "apprunner:DeleteService";
@@ -294,4 +294,30 @@ fn messages_are_those_that_are_published() {
             .message(&with_trust(identity(&allow), &foreign))
             .ends_with("because no role trust policy allows the sts:AssumeRole action")
     );
+}
+
+#[test]
+fn a_document_without_principals_is_no_policy_of_a_resource() {
+    let (allow, deny) = (allow(), deny());
+    for caller in [user(OTHER, "ann"), user(ACCOUNT, "ann"), Caller::Anonymous] {
+        let decision = question(&caller).decide(&with_resource(Layers::default(), &allow));
+        assert!(!decision.is_allowed(), "{caller:?}");
+        let decision = question(&caller).decide(&with_trust(Layers::default(), &allow));
+        assert!(!decision.is_allowed(), "{caller:?}");
+    }
+    let decision = question(&root(ACCOUNT)).decide(&with_resource(Layers::default(), &deny));
+    assert_eq!(explicit_in(&decision), Some(Layer::Resource));
+}
+
+#[test]
+fn a_resource_belongs_to_the_account_in_its_name() {
+    for (resource, expect) in [
+        ("arn:aws:ecr:us-east-1:444455556666:repository/a", OTHER),
+        ("arn:aws:s3:::bucket", ACCOUNT),
+        ("arn:aws:iam::aws:policy/x", ACCOUNT),
+        ("arn:aws:ecr:us-east-1:4444:x", ACCOUNT),
+        ("*", ACCOUNT),
+    ] {
+        assert_eq!(owner_of(resource, ACCOUNT), expect, "{resource}");
+    }
 }
