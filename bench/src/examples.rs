@@ -61,7 +61,7 @@ pub fn start(runs: u32) -> Result<Table> {
 /// Unpacking the Python base image, next to skopeo and umoci.
 pub fn unpack(runs: u32) -> Result<Table> {
     let runs = runs.min(UNPACK_RUNS_MAX);
-    let layout = assets::find("python-base")?;
+    let layout = assets::find("python-base-2")?;
     let work = layout.with_file_name("unpack.work");
     fs::remove_dir_all(&work).ok();
     fs::create_dir_all(work.join("ours"))?;

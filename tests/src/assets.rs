@@ -41,6 +41,16 @@ pub fn python() -> Result<PathBuf> {
     find("aws-v1/bin/python3")
 }
 
+/// Python with the clients of gRPC and WebSocket.
+pub fn wire_python() -> Result<PathBuf> {
+    find("wire-clients/bin/python3")
+}
+
+/// The browser, as the distribution packages it.
+pub fn chromium() -> PathBuf {
+    PathBuf::from("/usr/bin/chromium")
+}
+
 /// The checkout.
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,8 @@
 //! Images for tests, put together by hand so that every detail of them is the test's choice, as OCI layouts that real
 //! clients push.
 
+mod wire;
+
 use crate::signing::sha256_hex;
 use crate::{Platform, assets, run};
 use anyhow::{Context, Result};
@@ -301,9 +303,14 @@ impl Platform {
 
     /// Makes the repository if needed and pushes the image; returns its whole name.
     pub fn push(&self, image: &EchoImage, reference: &str) -> Result<String> {
+        self.push_layout(&self.layout(image)?, reference)
+    }
+
+    /// The same for an image that was written as a layout, with the tag `image` in there.
+    pub fn push_layout(&self, layout: &Path, reference: &str) -> Result<String> {
         let (repository, _) = reference.split_once(':').context("a reference has a tag")?;
         self.repository(repository)?;
-        run::ok(&mut self.push_command(&self.layout(image)?, reference)?)?;
+        run::ok(&mut self.push_command(layout, reference)?)?;
         Ok(format!("{}/{reference}", self.registry()))
     }
 }

@@ -9,6 +9,7 @@ mod javascript;
 mod peers;
 pub mod python_base;
 mod registry;
+mod wire;
 
 use crate::packages;
 use crate::process::say;
@@ -29,6 +30,8 @@ pub fn prepare_all() -> Result<()> {
     echo::prepare()?;
     registry::prepare()?;
     python_base::prepare()?;
+    wire::prepare()?;
+    javascript::prepare_browser()?;
     Ok(())
 }
 

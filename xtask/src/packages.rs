@@ -79,6 +79,7 @@ pub const TESTS: &[Package] = &[
     ),
     package("npm", "npm", "real client: AWS SDK for JavaScript"),
     package("nodejs", "node", "real client: AWS SDK for JavaScript"),
+    package("chromium", "/usr/bin/chromium", "real client: browser"),
     package("iproute2", "ip", "looking for left-over interfaces"),
     package(
         "valgrind",

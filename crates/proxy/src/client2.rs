@@ -3,7 +3,7 @@
 
 mod exchange;
 mod grpc;
-pub(crate) mod intake;
+pub mod intake;
 mod meter;
 mod side;
 mod stream;

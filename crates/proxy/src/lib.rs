@@ -11,7 +11,7 @@ mod access;
 mod buffer;
 mod certificates;
 mod client;
-mod client2;
+pub mod client2;
 mod clock;
 mod deadline;
 mod flow;

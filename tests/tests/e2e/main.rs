@@ -20,4 +20,5 @@ mod start_failures;
 mod trust;
 mod tutorial;
 mod update;
+mod wire;
 mod zero_downtime;

@@ -96,7 +96,10 @@ fn build_and_push(platform: &Platform, logins: &PathBuf) -> Result<String> {
             .arg(logins)
             .arg("--dest-cert-dir")
             .arg(&certificates)
-            .arg(format!("oci:{}:3", assets::find("python-base")?.display()))
+            .arg(format!(
+                "oci:{}:3",
+                assets::find("python-base-2")?.display()
+            ))
             .arg(format!("docker://{registry}/python-base:3")),
     )?;
     let image = format!("{registry}/flask-hello:v1");

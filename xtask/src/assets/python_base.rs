@@ -1,4 +1,5 @@
-//! A base image with Python 3 and Flask, made from Debian packages because no public registry is needed that way.
+//! A base image with Python 3, Flask and what Python packages from PyPI link with, made from Debian packages because no
+//! public registry is needed that way.
 
 use super::once;
 use crate::process::{self, say};
@@ -20,7 +21,7 @@ const LEFT_OUT: [&str; 4] = [
 /// Makes the image and returns it as an OCI layout directory with the tag `3`.
 pub fn prepare() -> Result<PathBuf> {
     once(
-        "python-base",
+        "python-base-2",
         "making the Python base image from Debian packages (once, about a minute)",
         |layout| {
             let work = workspace::assets().join("python-base.work");
@@ -40,7 +41,7 @@ fn bootstrap(tar: &Path) -> Result<()> {
     command.args([
         "--quiet",
         "--variant=essential",
-        "--include=python3-minimal,python3-flask,ca-certificates",
+        "--include=python3-minimal,python3-flask,libstdc++6,ca-certificates",
     ]);
     for pattern in LEFT_OUT {
         command.arg(format!("--dpkgopt=path-exclude={pattern}"));

@@ -94,12 +94,36 @@ pub fn request<'h, 'b>(
     if !allowed || !(target.starts_with('/') || (target == "*" && method == "OPTIONS")) {
         return Err(bad("request-target"));
     }
-    let field = |wanted: Name| {
-        headers
-            .iter()
-            .filter(move |header| classify(header.name) == wanted)
-    };
-    let mut hosts = field(Name::Host).map(|header| header.value);
+    let (host, authority) = address(parts, headers)?;
+    let framing = framing(headers, bodyless || websocket)?;
+    Ok(Request {
+        method,
+        target,
+        version: Version::Http11,
+        host,
+        authority,
+        framing,
+        connection: ConnectionOptions::default(),
+        expects_continue: false,
+        upgrade: websocket.then_some("websocket"),
+        headers,
+        sorted: Sorted::of(headers),
+    })
+}
+
+fn field<'h, 'b>(headers: &'h [Header<'b>], wanted: Name) -> impl Iterator<Item = &'b [u8]> {
+    let fields = headers.iter();
+    fields
+        .filter(move |header| classify(header.name) == wanted)
+        .map(|header| header.value)
+}
+
+/// The host, parsed and as it came: `:authority`, with which a `Host` field must agree, or that field alone.
+fn address<'b>(
+    parts: &'b http::request::Parts,
+    headers: &[Header<'b>],
+) -> Result<(host::Host<'b>, &'b [u8]), Refusal> {
+    let mut hosts = field(headers, Name::Host);
     let named = parts
         .uri
         .authority()
@@ -115,31 +139,24 @@ pub fn request<'h, 'b>(
     {
         return Err(bad("host-mismatch"));
     }
-    let mut lengths = field(Name::ContentLength);
+    Ok((host, authority))
+}
+
+/// How the body ends; with `none` it must not have one.
+fn framing(headers: &[Header<'_>], none: bool) -> Result<Framing, Refusal> {
+    let mut lengths = field(headers, Name::ContentLength);
     let framing = match (lengths.next(), lengths.next()) {
         (_, Some(_)) => return Err(bad("content-length-repeated")),
-        (Some(header), None) => Framing::Length(
-            crate::h1::request::content_length(header.value).ok_or(bad("content-length"))?,
-        ),
-        (None, None) if bodyless || websocket => Framing::None,
+        (Some(value), None) => {
+            Framing::Length(crate::h1::request::content_length(value).ok_or(bad("content-length"))?)
+        }
+        (None, None) if none => Framing::None,
         (None, None) => Framing::Chunked,
     };
-    if (bodyless || websocket) && !matches!(framing, Framing::None | Framing::Length(0)) {
-        return Err(bad("content-length"));
+    match none && !matches!(framing, Framing::None | Framing::Length(0)) {
+        true => Err(bad("content-length")),
+        false => Ok(framing),
     }
-    Ok(Request {
-        method,
-        target,
-        version: Version::Http11,
-        host,
-        authority,
-        framing,
-        connection: ConnectionOptions::default(),
-        expects_continue: false,
-        upgrade: websocket.then_some("websocket"),
-        headers,
-        sorted: Sorted::of(headers),
-    })
 }
 
 /// An instance's response as HTTP/2 has it; `None` if a field cannot be said there.

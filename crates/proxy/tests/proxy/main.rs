@@ -10,6 +10,7 @@ mod codec;
 mod crash;
 mod floods;
 mod framing;
+mod fuzz;
 mod h2c;
 mod http2;
 mod queue;

@@ -1,0 +1,72 @@
+//! Other protocols than plain requests, with the libraries people use: gRPC and WebSocket; and
+//! a real browser.
+
+use anyhow::{Result, bail, ensure};
+use apron_e2e::api::LOGS;
+use apron_e2e::service::{Service, create_input};
+use apron_e2e::{Platform, assets, run};
+use serde_json::json;
+
+/// Runs a client of the application and expects it to come to its end.
+fn client(platform: &Platform, script: &str, service: &Service, more: &[&str]) -> Result<()> {
+    let mut command = platform.client(assets::wire_python()?);
+    command
+        .arg(assets::checkout().join("tests/apps").join(script))
+        .arg(platform.https_port().to_string())
+        .arg(&service.url)
+        .arg(platform.ca())
+        .args(more);
+    let said = run::ok(&mut command)?;
+    ensure!(said.trim_end().ends_with("done"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn grpc_calls_of_every_kind_pass() -> Result<()> {
+    let platform = Platform::start()?;
+    let image = platform.push_wire("grpc")?;
+    let mut input = create_input("grpc", &image);
+    input["HealthCheckConfiguration"] = json!({ "Protocol": "TCP", "Interval": 1, "Timeout": 1 });
+    input["Tags"] = json!([{ "Key": "apron:upstream-protocol", "Value": "h2c" }]);
+    let service = platform.create_service_from(&input)?;
+    if let Err(error) = service.settle_as(&platform, "RUNNING") {
+        let group = format!("/aws/apprunner/{}/{}/application", service.name, service.id);
+        let said = platform.call(LOGS, "FilterLogEvents", &json!({ "logGroupName": group }))?;
+        bail!("{error:#}\n{said:#}");
+    }
+    client(&platform, "grpc_client.py", &service, &[])?;
+    service.operate(&platform, "PauseService")?;
+    service.settle_as(&platform, "PAUSED")?;
+    client(&platform, "grpc_client.py", &service, &["paused"])
+}
+
+#[test]
+fn websockets_pass() -> Result<()> {
+    let platform = Platform::start()?;
+    let image = platform.push_wire("websocket")?;
+    let service = platform.running_service("websocket", &image)?;
+    client(&platform, "websocket_client.py", &service, &[])
+}
+
+#[test]
+fn a_browser_works_with_streams_events_uploads_and_websockets() -> Result<()> {
+    let platform = Platform::start()?;
+    let image = platform.push_wire("page")?;
+    let service = platform.running_service("page", &image)?;
+    let script = platform.dir().join("browser.mjs");
+    std::fs::copy(assets::checkout().join("tests/apps/browser.mjs"), &script)?;
+    std::os::unix::fs::symlink(
+        assets::find("browser")?.join("node_modules"),
+        platform.dir().join("node_modules"),
+    )?;
+    let mut command = platform.client("node");
+    command
+        .arg(&script)
+        .arg(assets::chromium())
+        .arg(platform.https_port().to_string())
+        .arg(&service.url)
+        .arg(platform.dir().join("profile"));
+    let said = run::ok(&mut command)?;
+    ensure!(said.trim_end().ends_with("done"), "{said}");
+    Ok(())
+}
