@@ -120,6 +120,7 @@ async fn start(
     let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
     let service_certificates = certificates::keep_services(authority, service_names)?;
     let upgrades = supervise(doors.proxy, doors.sockets, doors.link.clone())?;
+    doors.link.brake_by(node.clone()).await;
     let platform = Platform::start(Parts {
         settings: settings.clone(),
         store: store.clone(),

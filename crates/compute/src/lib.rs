@@ -10,7 +10,9 @@ use apron_domain::{Digest, InstanceId, Millis, ServiceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -170,6 +172,33 @@ pub enum ComputeError {
     Failed(String),
 }
 
+/// How an instance's processor is taken away and given back by whoever holds this, without the backend.
+#[derive(Debug)]
+pub struct Brake {
+    /// Where to write; every write counts from the file's beginning.
+    pub file: OwnedFd,
+    /// What takes the processor away, but for as much as a health probe needs.
+    pub idle: String,
+    /// What gives it back, at once.
+    pub busy: String,
+}
+
+impl Brake {
+    /// Takes the processor away.
+    pub fn apply(&self) -> io::Result<()> {
+        self.write(&self.idle)
+    }
+
+    /// Gives the processor back.
+    pub fn release(&self) -> io::Result<()> {
+        self.write(&self.busy)
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        std::fs::File::from(self.file.try_clone()?).write_all(text.as_bytes())
+    }
+}
+
 /// A place that runs instances.
 #[async_trait]
 pub trait Compute: Send + Sync {
@@ -198,6 +227,10 @@ pub trait Compute: Send + Sync {
 
     /// One probe of an instance, bounded by `timeout`. Never fails: what goes wrong is the evidence.
     async fn probe(&self, id: &InstanceId, probe: &Probe, timeout: Duration) -> ProbeAnswer;
+
+    /// The brake of an instance that runs, opened anew at each call. `None` where the backend has none, and for an
+    /// instance that has ended or does not exist. [`Compute::stop`] releases it.
+    async fn brake(&self, id: &InstanceId) -> Result<Option<Brake>, ComputeError>;
 
     /// The stream of events from now on; called once, by the control plane at its start, after which instances that
     /// ended while nobody listened are reported as `Exited` again. A slow reader slows output, it loses none.

@@ -1,13 +1,15 @@
 //! A deterministic backend: no processes, the same contract. Tests script what images and instances do.
 
 use crate::{
-    Compute, ComputeError, ComputeEvent, Exit, InstanceSpec, InstanceState, InstanceStatus,
+    Brake, Compute, ComputeError, ComputeEvent, Exit, InstanceSpec, InstanceState, InstanceStatus,
     OutputStream, Probe, ProbeAnswer,
 };
 use apron_domain::{Digest, InstanceId, Millis};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -61,7 +63,36 @@ struct World {
     prepared: BTreeSet<Digest>,
     instances: BTreeMap<InstanceId, Simulated>,
     created: u64,
+    brakes: BTreeMap<InstanceId, SimulatedBrake>,
     reader: Option<mpsc::Sender<ComputeEvent>>,
+}
+
+/// What stands for the kernel's file: what goes in at one end is read at the other.
+struct SimulatedBrake {
+    inner: UnixStream,
+    outer: UnixStream,
+    written: String,
+}
+
+impl SimulatedBrake {
+    fn new() -> std::io::Result<SimulatedBrake> {
+        let (inner, outer) = UnixStream::pair()?;
+        inner.set_nonblocking(true)?;
+        Ok(SimulatedBrake {
+            inner,
+            outer,
+            written: String::new(),
+        })
+    }
+
+    fn catch_up(&mut self) -> &str {
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = self.inner.read(&mut buffer) {
+            let read = buffer.get(..count).unwrap_or_default();
+            self.written.push_str(&String::from_utf8_lossy(read));
+        }
+        &self.written
+    }
 }
 
 /// The simulated backend. It outlives a simulated control plane, as real instances do.
@@ -97,6 +128,14 @@ impl Simulator {
                 at: Millis(0),
             },
         );
+    }
+
+    /// What was written to an instance's brake so far: an `i` for each time its processor was taken away, a `b` for each
+    /// time it was given back. Empty while nobody has asked for the brake.
+    pub fn braked(&self, id: &InstanceId) -> String {
+        let mut world = self.world();
+        let brake = world.brakes.get_mut(id);
+        brake.map(|b| b.catch_up().to_owned()).unwrap_or_default()
     }
 
     /// How many instances were ever started.
@@ -203,7 +242,9 @@ impl Compute for Simulator {
     }
 
     async fn remove(&self, id: &InstanceId) -> Result<(), ComputeError> {
-        self.world().instances.remove(id);
+        let mut world = self.world();
+        world.instances.remove(id);
+        world.brakes.remove(id);
         Ok(())
     }
 
@@ -237,6 +278,29 @@ impl Compute for Simulator {
                 },
             },
         }
+    }
+
+    async fn brake(&self, id: &InstanceId) -> Result<Option<Brake>, ComputeError> {
+        let failed = |error: std::io::Error| ComputeError::Failed(error.to_string());
+        let mut world = self.world();
+        match world.instances.get(id) {
+            None => return Ok(None),
+            Some(simulated) if matches!(simulated.state, InstanceState::Exited(_)) => {
+                return Ok(None);
+            }
+            Some(_) => {}
+        }
+        if !world.brakes.contains_key(id) {
+            let brake = SimulatedBrake::new().map_err(failed)?;
+            world.brakes.insert(id.clone(), brake);
+        }
+        let outer = world.brakes.get(id).map(|brake| brake.outer.try_clone());
+        let file = outer.transpose().map_err(failed)?;
+        Ok(file.map(|file| Brake {
+            file: file.into(),
+            idle: "i".to_owned(),
+            busy: "b".to_owned(),
+        }))
     }
 
     fn subscribe(&self) -> mpsc::Receiver<ComputeEvent> {

@@ -77,6 +77,9 @@ pub struct Plan {
     pub shm_bytes: u64,
     /// Bound of open files.
     pub open_files_max: u64,
+    /// Label: the processor share in thousandths of a vCPU; zero in a plan of a platform that did not write it down.
+    #[serde(default)]
+    pub cpu_millis: u32,
     /// Control group directories the container joins.
     pub cgroups: Vec<PathBuf>,
     /// How the container sees its control groups.

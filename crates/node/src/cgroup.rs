@@ -5,6 +5,7 @@ mod v1;
 mod v2;
 
 use crate::error::{NodeError, Step};
+use apron_compute::Brake;
 use apron_link::instance::{CgroupView, OomCounter};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,6 +17,10 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Time between two looks at a group that is not empty yet.
 const EMPTY_POLL: Duration = Duration::from_millis(1);
+
+/// What an instance without requests keeps of the processor, in thousandths of a vCPU: enough to answer a health probe
+/// and to close connections, too little to matter.
+const IDLE_CPU_MILLIS: u32 = 50;
 
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +127,26 @@ impl Cgroups {
             }
         }
         Ok(group)
+    }
+
+    /// The brake of an instance with this share: the kernel gives a group whose bound is raised its processor at once.
+    /// None when the group is gone.
+    pub fn brake(&self, id: &str, cpu_millis: u32) -> Result<Option<Brake>, NodeError> {
+        let (directory, value): (PathBuf, fn(u32) -> Setting) = match &self.layout {
+            Layout::V1(mounts) => (mounts["cpu"].join(&self.parent).join(id), v1::cpu_setting),
+            Layout::V2(mount) => (mount.join(&self.parent).join(id), v2::cpu_setting),
+        };
+        let (idle, busy) = (value(IDLE_CPU_MILLIS.min(cpu_millis)), value(cpu_millis));
+        let path = directory.join(busy.file);
+        match std::fs::File::options().write(true).open(&path) {
+            Ok(file) => Ok(Some(Brake {
+                file: file.into(),
+                idle: idle.value,
+                busy: busy.value,
+            })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(NodeError::step(format!("open {}", path.display()), error)),
+        }
     }
 
     /// The names of all groups there are.

@@ -29,6 +29,8 @@ pub struct Instance {
     pub address: SocketAddr,
     /// Its network slot.
     pub slot: u32,
+    /// Its processor share in thousandths of a vCPU; zero when that is not known.
+    pub cpu_millis: u32,
     /// Layers it uses.
     pub layers: Vec<String>,
     init_pid: AtomicI32,
@@ -52,6 +54,7 @@ impl Instance {
             revision: plan.revision,
             address: plan.address,
             slot: plan.slot,
+            cpu_millis: plan.cpu_millis,
             layers: plan.layers.clone(),
             init_pid: AtomicI32::new(0),
             state: watch::Sender::new(state),

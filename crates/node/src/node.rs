@@ -13,7 +13,7 @@ use crate::network::Network;
 use crate::pool::Pool;
 use crate::{Clock, adopt, create, listening, probe, purge, requirements};
 use apron_compute::{
-    Compute, ComputeError, ComputeEvent, InstanceSpec, InstanceState, InstanceStatus, Probe,
+    Brake, Compute, ComputeError, ComputeEvent, InstanceSpec, InstanceState, InstanceStatus, Probe,
     ProbeAnswer,
 };
 use apron_domain::{Digest, InstanceId};
@@ -240,10 +240,37 @@ impl Inner {
         Ok(())
     }
 
+    /// The brake of an instance that runs, if its share is known.
+    fn brake(&self, id: &InstanceId) -> Result<Option<Brake>, ComputeError> {
+        let running = self
+            .instance(id)
+            .filter(|instance| instance.exit().is_none() && instance.cpu_millis > 0);
+        let Some(instance) = running else {
+            return Ok(None);
+        };
+        self.cgroups
+            .brake(id.as_str(), instance.cpu_millis)
+            .map_err(failed)
+    }
+
+    /// Gives an instance its processor for what it has to do at its end.
+    fn release(&self, id: &InstanceId) {
+        match self.brake(id) {
+            Ok(Some(brake)) => {
+                if let Err(error) = brake.release() {
+                    tracing::warn!(instance = %id, %error, "the instance's processor cannot be given back");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(instance = %id, %error, "the instance has no brake"),
+        }
+    }
+
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<(), ComputeError> {
         let Some(instance) = self.instance(id) else {
             return Ok(());
         };
+        self.release(id);
         let ended = |state: &InstanceState| matches!(state, InstanceState::Exited(_));
         if instance.exit().is_some() {
             return Ok(());
@@ -340,6 +367,10 @@ impl Compute for Node {
             );
         }
         answer
+    }
+
+    async fn brake(&self, id: &InstanceId) -> Result<Option<Brake>, ComputeError> {
+        self.inner.brake(id)
     }
 
     fn subscribe(&self) -> mpsc::Receiver<ComputeEvent> {

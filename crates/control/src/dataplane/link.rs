@@ -3,18 +3,20 @@
 //! Two proxies may be connected: one that was started and one that it replaces, which still finishes what it has. Each
 //! has a session; what a retiring one acknowledges counts for the instances it still uses and for nothing else.
 
+mod brakes;
 mod session;
 mod sessions;
 
 use super::board::Board;
 use super::{DataPlane, DataPlaneError, Update};
 use crate::access_log::{self, Intake, Outlet};
+use apron_compute::Compute;
 use apron_link::proxy::ServiceStatistics;
 use async_trait::async_trait;
 use sessions::{Session, Sessions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -72,6 +74,8 @@ pub struct ProxyLink {
     progress: watch::Sender<u64>,
     news: mpsc::Sender<News>,
     access_log: Intake,
+    /// Where brakes come from, as soon as there is a backend.
+    compute: OnceLock<Arc<dyn Compute>>,
 }
 
 /// What a proxy tells, besides acknowledgements.
@@ -93,6 +97,7 @@ impl ProxyLink {
             progress: watch::channel(0).0,
             news,
             access_log: intake,
+            compute: OnceLock::new(),
         });
         tokio::spawn(accept(link.clone(), listener, path.to_owned()));
         let told = Told {

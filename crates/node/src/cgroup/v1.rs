@@ -10,6 +10,12 @@ pub const CONTROLLERS: &[&str] = &["cpu", "memory", "pids"];
 /// Length of the period a processor share is measured over, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
+/// The setting that bounds the processor share.
+pub fn cpu_setting(cpu_millis: u32) -> Setting {
+    let quota = u64::from(cpu_millis) * PERIOD_US / 1000;
+    setting("cpu.cfs_quota_us", quota)
+}
+
 /// The values to write, in order, by controller.
 pub fn settings(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
     let shares = (u64::from(limits.cpu_millis) * 1024 / 1000).max(2);
@@ -18,10 +24,7 @@ pub fn settings(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
             "cpu",
             vec![
                 setting("cpu.cfs_period_us", PERIOD_US),
-                setting(
-                    "cpu.cfs_quota_us",
-                    u64::from(limits.cpu_millis) * PERIOD_US / 1000,
-                ),
+                cpu_setting(limits.cpu_millis),
                 setting("cpu.shares", shares),
             ],
         ),

@@ -8,13 +8,18 @@ pub const CONTROLLERS: &str = "+cpu +memory +pids";
 /// Length of the period a processor share is measured over, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
+/// The setting that bounds the processor share.
+pub fn cpu_setting(cpu_millis: u32) -> Setting {
+    let quota = u64::from(cpu_millis) * PERIOD_US / 1000;
+    setting("cpu.max", format!("{quota} {PERIOD_US}"))
+}
+
 /// The values to write, in order.
 pub fn settings(limits: &Limits) -> Vec<Setting> {
-    let quota = u64::from(limits.cpu_millis) * PERIOD_US / 1000;
     // One vCPU weighs 100, the kernel's default for a group.
     let weight = (u64::from(limits.cpu_millis) / 10).clamp(1, 10_000);
     vec![
-        setting("cpu.max", format!("{quota} {PERIOD_US}")),
+        cpu_setting(limits.cpu_millis),
         setting("cpu.weight", weight),
         setting("memory.max", limits.memory_bytes),
         // Absent on kernels without swap.

@@ -3,14 +3,18 @@
 //! Reading and writing go on side by side: a proxy that is busy sending is read while it is being sent to. At most one
 //! table is under way; what changes meanwhile is one change behind it.
 
+use super::brakes::{self, Difference};
 use super::sessions::SessionId;
 use super::{News, ProxyLink};
 use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{FromProxy, ToProxy, VERSION};
-use std::io;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -68,9 +72,12 @@ pub async fn run(link: Arc<ProxyLink>, stream: UnixStream) {
     if let Err(error) = ended {
         tracing::warn!(pid, %error, "proxy link broke");
     }
-    link.state().sessions.close(id);
+    let closed = link.state().sessions.close(id);
     link.progressed();
     link.tell(News::Disconnected { pid });
+    if let Some(session) = closed {
+        link.release_all(session.braked.values().flatten()).await;
+    }
 }
 
 /// Exchanges versions; answers the proxy's process id and the number of the table it has.
@@ -145,6 +152,7 @@ async fn listen(link: &ProxyLink, id: SessionId, reader: &mut Reader) -> io::Res
 /// What a sender does next.
 enum Turn {
     Send(Box<ToProxy>),
+    Brake(Difference),
     /// Nothing to send; `true` while an acknowledgement is due.
     Wait(bool),
 }
@@ -164,6 +172,7 @@ async fn speak(
                 sent_at = Instant::now();
                 link.progressed();
             }
+            Turn::Brake(difference) => brake(link, difference, write).await?,
             Turn::Wait(false) => wake.notified().await,
             Turn::Wait(true) => timeout_at(sent_at + ANSWER_WITHIN, wake.notified())
                 .await
@@ -174,6 +183,7 @@ async fn speak(
 
 fn turn(link: &ProxyLink, id: SessionId) -> io::Result<Turn> {
     let mut state = link.state();
+    let can_brake = link.compute.get().is_some();
     let super::State { board, sessions } = &mut *state;
     let Some(session) = sessions.get(id) else {
         return Err(io::Error::other("the session was closed"));
@@ -188,7 +198,8 @@ fn turn(link: &ProxyLink, id: SessionId) -> io::Result<Turn> {
         return Ok(Turn::Wait(true));
     }
     let Some(newest) = board.generation().filter(|newest| *newest > session.sent) else {
-        return Ok(Turn::Wait(false));
+        let next = can_brake.then(|| brakes::next(&mut state, id)).flatten();
+        return Ok(next.map_or(Turn::Wait(false), Turn::Brake));
     };
     let message = match session.sent {
         0 => board.table().map(ToProxy::Routes),
@@ -196,8 +207,68 @@ fn turn(link: &ProxyLink, id: SessionId) -> io::Result<Turn> {
     };
     let behind = || io::Error::other("the proxy is too far behind and has to begin anew");
     let message = message.ok_or_else(behind)?;
+    match &message {
+        ToProxy::Routes(table) => brakes::told(session, table.routes.iter().map(|r| &r.service)),
+        ToProxy::Change(change) => {
+            let changed = change.routes.iter().map(|route| &route.service);
+            brakes::told(session, changed.chain(&change.removed));
+        }
+        _ => {}
+    }
     session.sent = newest;
     Ok(Turn::Send(Box::new(message)))
+}
+
+/// Gives the proxy brakes, and releases those it has given up.
+async fn brake(
+    link: &ProxyLink,
+    difference: Difference,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    link.release_all(difference.gone.iter()).await;
+    for instance in &difference.new {
+        if let Some((message, brake)) = link.brake_of(instance).await {
+            send_with(write, &message, brake.file.as_fd()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends a message whose last byte carries an open file (unix(7), `SCM_RIGHTS`).
+async fn send_with(
+    write: &mut OwnedWriteHalf,
+    message: &ToProxy,
+    file: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let bytes = encode(message).map_err(io::Error::other)?;
+    let Some((last, head)) = bytes.split_last() else {
+        return Ok(());
+    };
+    let sent = timeout(ANSWER_WITHIN, async {
+        write.write_all(head).await?;
+        let stream: &UnixStream = write.as_ref();
+        loop {
+            stream.writable().await?;
+            match stream.try_io(Interest::WRITABLE, || send_byte(stream, *last, file)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+    });
+    sent.await
+        .map_err(|_| io::Error::other("it does not read"))?
+}
+
+fn send_byte(stream: &UnixStream, byte: u8, file: BorrowedFd<'_>) -> io::Result<()> {
+    let files = [file];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(io::Error::other("there is no room for a file in a message"));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(stream, &[IoSlice::new(&[byte])], &mut control, flags)?;
+    Ok(())
 }
 
 async fn send(write: &mut OwnedWriteHalf, message: &ToProxy) -> io::Result<()> {

@@ -21,6 +21,10 @@ pub struct Session {
     pub retire: Option<(u64, bool)>,
     /// Instances that left the table and still have requests of this proxy.
     draining: BTreeMap<String, u32>,
+    /// Services whose instances are to be looked at for brakes, once the table they stand in is acknowledged.
+    pub unbraked: BTreeSet<String>,
+    /// Instances whose brakes this proxy has, by service.
+    pub braked: BTreeMap<String, BTreeSet<String>>,
     /// Wakes the sender.
     pub wake: Arc<Notify>,
 }
@@ -52,9 +56,17 @@ impl Sessions {
         (self.last, wake)
     }
 
-    /// A connection has ended.
-    pub fn close(&mut self, id: SessionId) {
-        self.all.remove(&id);
+    /// A connection has ended; answers what was known of it.
+    pub fn close(&mut self, id: SessionId) -> Option<Session> {
+        let closed = self.all.remove(&id);
+        self.wake_all();
+        closed
+    }
+
+    /// Whether no other proxy than this one can be using instances.
+    pub fn is_alone(&self, id: SessionId) -> bool {
+        let pid = self.all.get(&id).map(|session| session.pid);
+        self.all.len() == 1 && self.alive.iter().all(|alive| Some(*alive) == pid)
     }
 
     /// A connection.
@@ -70,6 +82,7 @@ impl Sessions {
     /// A proxy's process has ended.
     pub fn gone(&mut self, pid: u32) {
         self.alive.remove(&pid);
+        self.wake_all();
         self.to_retire.remove(&pid);
     }
 

@@ -1,6 +1,9 @@
 //! Proxies that connect, acknowledge, fall behind and go, against the real socket.
 
 use super::*;
+use apron_compute::InstanceSpec;
+use apron_compute::simulator::Simulator;
+use apron_domain::{Digest, InstanceId, ServiceId};
 use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{Draining, FromProxy, Route, RouteTable, ToProxy, Upstream, VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -293,4 +296,139 @@ async fn a_proxy_of_another_version_is_refused() {
     let welcome = ToProxy::Welcome { version: VERSION };
     assert_eq!(proxy.next().await, Some(welcome));
     assert_eq!(proxy.next().await, None);
+}
+
+/// A route of one instance whose processor is taken away while it has no requests.
+fn throttled(service: &str, instance: &InstanceId) -> Update {
+    Update::Service {
+        service: service.to_owned(),
+        route: Some(Route {
+            throttle_idle: true,
+            ..route(service, &[instance.as_str()])
+        }),
+    }
+}
+
+/// An instance of the simulator that runs.
+async fn instance(compute: &Simulator, number: u8) -> InstanceId {
+    let image = Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
+    let spec = InstanceSpec {
+        id: InstanceId::from_random([number; 16]),
+        service: ServiceId::from_random([1; 16]),
+        service_name: "web".to_owned(),
+        revision: 1,
+        image: image.clone(),
+        start_command: None,
+        env: Default::default(),
+        port: 8080,
+        cpu_millis: 250,
+        memory_bytes: 1 << 20,
+        pids_max: 10,
+        disk_bytes: 1 << 20,
+    };
+    compute.prepare(&image).await.unwrap();
+    compute.create(&spec).await.unwrap();
+    spec.id
+}
+
+impl Proxy {
+    /// Takes a brake: the message, and the file that its last byte carries.
+    async fn brake(&mut self) -> (String, std::fs::File) {
+        use rustix::net::{
+            RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg,
+        };
+        let (mut files, mut message) = (Vec::new(), None);
+        while message.is_none() {
+            let mut bytes = [0; 4096];
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let readable = tokio::time::timeout(WAIT_MAX, self.stream.readable()).await;
+            readable.unwrap().unwrap();
+            let received = self.stream.try_io(tokio::io::Interest::READABLE, || {
+                let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+                let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+                Ok(recvmsg(&self.stream, &mut parts, &mut control, flags)?)
+            });
+            let Ok(received) = received else { continue };
+            assert!(!received.flags.contains(ReturnFlags::CTRUNC));
+            for part in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(received) = part {
+                    files.extend(received);
+                }
+            }
+            self.decoder.push(&bytes[..received.bytes]);
+            message = self.decoder.next::<ToProxy>().unwrap();
+        }
+        assert_eq!(files.len(), 1);
+        match message {
+            Some(ToProxy::Brake { instance, .. }) => (instance, files.remove(0).into()),
+            other => panic!("expected a brake, got {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_gets_brakes_and_what_it_leaves_braked_is_released() {
+    let mut stage = Stage::new();
+    let compute = Arc::new(Simulator::new());
+    let (one, two) = (instance(&compute, 1).await, instance(&compute, 2).await);
+    stage.begin();
+    stage.link.put(throttled("b", &one));
+    stage.link.brake_by(compute.clone()).await;
+    // What a former proxy may have left.
+    assert_eq!(compute.braked(&one), "b");
+    let mut proxy = stage.connect(1).await;
+    assert!(proxy.follow().await);
+    proxy.acknowledge(&[]).await;
+    let (braked, mut file) = proxy.brake().await;
+    assert_eq!(braked, one.as_str());
+    std::io::Write::write_all(&mut file, b"i").unwrap();
+    assert_eq!(compute.braked(&one), "bi");
+    // Another instance in its place: its brake comes, the other's is released.
+    stage.link.put(throttled("b", &two));
+    assert!(!proxy.follow().await);
+    proxy.acknowledge(&[]).await;
+    assert_eq!(proxy.brake().await.0, two.as_str());
+    assert_eq!(compute.braked(&one), "bib");
+    let before = compute.braked(&two).len();
+    drop(proxy);
+    stage.until(News::Disconnected { pid: 1 }).await;
+    // The next one gets its brakes in order, behind the release.
+    let mut proxy = stage.connect(2).await;
+    assert!(proxy.follow().await);
+    proxy.acknowledge(&[]).await;
+    assert_eq!(proxy.brake().await.0, two.as_str());
+    let released = || compute.braked(&two).len() > before;
+    let deadline = std::time::Instant::now() + WAIT_MAX;
+    while !released() {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_alone_gets_its_brakes_when_it_is() {
+    let mut stage = Stage::new();
+    let compute = Arc::new(Simulator::new());
+    let one = instance(&compute, 1).await;
+    stage.begin();
+    stage.link.put(throttled("b", &one));
+    stage.link.brake_by(compute.clone()).await;
+    let mut old = stage.connect(1).await;
+    assert!(old.follow().await);
+    stage.link.expect(2);
+    let mut new = stage.connect(2).await;
+    assert!(new.follow().await);
+    new.acknowledge(&[]).await;
+    old.acknowledge(&[]).await;
+    let change = put(&stage.link, "c", &[]);
+    for proxy in [&mut old, &mut new] {
+        // A change and no brake.
+        assert!(!proxy.follow().await);
+        proxy.acknowledge(&[]).await;
+    }
+    stage.in_force(change).await;
+    drop(old);
+    stage.until(News::Disconnected { pid: 1 }).await;
+    assert_eq!(new.brake().await.0, one.as_str());
 }
