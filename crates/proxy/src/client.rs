@@ -47,11 +47,20 @@ const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 pub trait ClientIo: AsyncRead + AsyncWrite + Unpin {
     /// The connection below.
     fn tcp(&self) -> &TcpStream;
+
+    /// The connection, if what is written to it is what is sent.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl ClientIo for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 

@@ -83,6 +83,39 @@ impl Flow {
         self.waits_for
     }
 
+    /// Bytes of the body that are not read, if it is passed on as it comes and they are known.
+    pub fn left(&self) -> Option<u64> {
+        match (&self.decoder, self.encoder) {
+            (Decoder::Length(left), Encoder::Raw) => Some(*left),
+            _ => None,
+        }
+    }
+
+    /// Writes what is to be written before the rest of the body.
+    pub fn poll_out<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        sink: &mut W,
+    ) -> Poll<Result<(), FlowError>> {
+        self.waits_for = WaitsFor::Sink;
+        self.out
+            .poll_write_to(context, sink)
+            .map_err(FlowError::Sink)
+    }
+
+    /// So many bytes of the body, whose end is known, were passed on by other means.
+    pub fn moved(&mut self, bytes: usize) {
+        if let Decoder::Length(left) = &mut self.decoder {
+            *left = left.saturating_sub(bytes as u64);
+            self.read_bytes += bytes as u64;
+        }
+    }
+
+    /// What whoever moves the body by other means waits for.
+    pub fn waits(&mut self, waits_for: WaitsFor) {
+        self.waits_for = waits_for;
+    }
+
     /// Takes what was read together with the head that comes before the body, so that both go out in one write; more
     /// than is worth gathering is written at once.
     pub fn begin<W: AsyncWrite + Unpin>(

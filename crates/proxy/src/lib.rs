@@ -25,6 +25,7 @@ pub mod serve;
 mod service;
 mod shared;
 mod snapshot;
+mod splice;
 mod tls;
 mod tunnel;
 mod upstream2;

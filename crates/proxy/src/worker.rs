@@ -11,6 +11,7 @@ use crate::pool::Pool;
 use crate::route::{Route, Table};
 use crate::service::Service;
 use crate::shared::{Event, Shared};
+use crate::splice::Pipes;
 use crate::upstream2::connections::Connections;
 use std::cell::{Cell, RefCell, RefMut};
 use std::hash::{BuildHasher, Hasher};
@@ -29,6 +30,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The clock and the deadlines.
     pub sweep: Rc<Sweep>,
+    /// Pipes for large bodies.
+    pub pipes: RefCell<Pipes>,
     /// Idle upstream connections.
     pub pool: RefCell<Pool>,
     /// HTTP/2 connections to instances.
@@ -53,6 +56,7 @@ impl Worker {
         Rc::new(Worker {
             sweep: Sweep::new(shared.epoch),
             shared,
+            pipes: RefCell::default(),
             pool: RefCell::default(),
             upstreams2: RefCell::default(),
             calendar: Calendar::default(),

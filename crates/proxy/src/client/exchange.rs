@@ -10,6 +10,7 @@ use crate::h1::response::{self, Response};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::reason::Reason;
 use crate::service::Finished;
+use crate::splice::{Lent, SPLICED_BYTES_MIN};
 use crate::tunnel::IDLE_MAX;
 use crate::visit::Caller;
 use crate::visit::connect::Upstream;
@@ -25,6 +26,9 @@ use tokio::io::AsyncWrite;
 
 /// Longest time a client may neither send a body it announced nor read the response it asked for.
 pub const CLIENT_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes that are read with a response's head: what follows in a large body may move without being copied.
+const HEAD_READ_BYTES: usize = 64 << 10;
 
 /// How an exchange ended.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub(super) struct Exchange<'a, C> {
     /// Interim responses may not have left.
     unflushed: bool,
     response: Option<Delivering>,
+    /// Through which the response's body goes, if it is large.
+    pipe: Option<Lent>,
     switched: bool,
     progress: (u64, u64),
 }
@@ -110,6 +116,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             unflushed: !interim.is_empty(),
             interim,
             response: None,
+            pipe: None,
             switched: false,
             progress: (0, 0),
         }
@@ -237,26 +244,30 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         while self.response.is_none() && !self.switched {
             let mut scratch = worker.scratch();
             let stream = &mut self.upstream.stream;
-            let taken = match self.answered.poll_head(context, &mut scratch, stream) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
-                Poll::Ready(Ok(Found::Read { length, read })) => {
-                    let (head, rest) = scratch[..read].split_at(length);
-                    match self.take_head(head) {
-                        Ok(()) => {
-                            if let Err(error) = self.begin(context, rest) {
-                                return Some(self.cut(&error));
+            let taken =
+                match self
+                    .answered
+                    .poll_head(context, &mut scratch[..HEAD_READ_BYTES], stream)
+                {
+                    Poll::Pending => return None,
+                    Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
+                    Poll::Ready(Ok(Found::Read { length, read })) => {
+                        let (head, rest) = scratch[..read].split_at(length);
+                        match self.take_head(head) {
+                            Ok(()) => {
+                                if let Err(error) = self.begin(context, rest) {
+                                    return Some(self.cut(&error));
+                                }
+                                Ok(())
                             }
-                            Ok(())
+                            taken => taken,
                         }
-                        taken => taken,
                     }
-                }
-                Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
-                Poll::Ready(Err(NoHead::Misunderstood(error))) => {
-                    return Some(misunderstood(slot, error));
-                }
-            };
+                    Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
+                    Poll::Ready(Err(NoHead::Misunderstood(error))) => {
+                        return Some(misunderstood(slot, error));
+                    }
+                };
             if let Err(error) = taken {
                 return Some(misunderstood(slot, &error.to_string()));
             }
@@ -330,6 +341,11 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     }
 
     fn poll_response(&mut self, context: &mut Context<'_>) -> Option<End> {
+        match self.poll_spliced(context) {
+            Poll::Pending => return None,
+            Poll::Ready(Err(error)) => return Some(self.cut(&error)),
+            Poll::Ready(Ok(())) => {}
+        }
         let delivering = self.response.as_mut()?;
         let Client {
             visitor,
@@ -357,6 +373,28 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 drop(scratch);
                 Some(self.cut(&error))
             }
+        }
+    }
+
+    /// Moves a large body without looking at it. Ready when that is done or not to be done.
+    fn poll_spliced(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        let Some(response) = &mut self.response else {
+            return Poll::Ready(Ok(()));
+        };
+        if self.pipe.is_none() {
+            let large = response.flow.left() >= Some(SPLICED_BYTES_MIN);
+            if !large || !self.answered.inbox.is_empty() || self.client.stream.plain().is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(response.flow.poll_out(context, &mut self.client.stream))?;
+            self.pipe = Lent::take(&self.client.visitor.worker);
+        }
+        match (&mut self.pipe, self.client.stream.plain()) {
+            (Some(pipe), Some(sink)) => {
+                let streams = (&self.upstream.stream, sink);
+                pipe.poll(context, streams, &mut response.flow)
+            }
+            _ => Poll::Ready(Ok(())),
         }
     }
 

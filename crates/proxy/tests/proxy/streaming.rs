@@ -185,3 +185,39 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let response = wire.response();
     assert_eq!((response.status, response.text()), (413, "big"));
 }
+
+#[test]
+fn a_large_body_that_is_cut_is_not_taken_for_whole_and_leaves_nothing_behind() {
+    let whole = pattern(3 << 20);
+    let body = whole.clone();
+    let origin = Origin::raw(move |mut stream| {
+        let mut read = Vec::new();
+        while let Ok(Some(request)) = receive(&mut stream, &mut read) {
+            let cut = request.path() == "/cut";
+            let sent = if cut { 2 << 20 } else { body.len() };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let bytes = [head.as_bytes(), &body[..sent]].concat();
+            // The proxy may end the connection first: its client leaves in the midst of a body.
+            if stream.write_all(&bytes).is_err() || cut {
+                return;
+            }
+        }
+    });
+    let rig = Rig::serving(origin.address);
+    for round in 0..3 {
+        let mut wire = rig.plain();
+        assert!(wire.get(HOST, "/whole").body == whole, "round {round}");
+        wire.send(format!("GET /cut HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
+        assert!(wire.try_response(false).is_err(), "round {round}");
+        // One that leaves in the midst of a body.
+        let mut leaving = rig.plain();
+        leaving.send(format!("GET /whole HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
+        leaving.exactly(1 << 10).unwrap();
+        drop(leaving);
+        // Another one on the same connection, large and small by turns.
+        let mut wire = rig.plain();
+        for _ in 0..3 {
+            assert!(wire.get(HOST, "/whole").body == whole, "round {round}");
+        }
+    }
+}
