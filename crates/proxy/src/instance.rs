@@ -3,6 +3,7 @@
 pub mod brake;
 pub mod health;
 
+use crate::access::line;
 use brake::Holder;
 use health::Health;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ pub type Tag = [u8; 16];
 pub struct Instance {
     /// The instance's id.
     pub id: String,
+    /// The id as it stands in the access log.
+    pub logged: Box<[u8]>,
     /// Where its application listens.
     pub address: SocketAddr,
     /// Names the instance in cookies; says nothing about it.
@@ -38,6 +41,7 @@ impl Instance {
     pub fn new(id: String, address: SocketAddr) -> Instance {
         Instance {
             tag: tag(&id),
+            logged: line::id(&id),
             id,
             address,
             health: Health::default(),

@@ -1,5 +1,6 @@
 //! A service as all workers see it: requests that wait, and counters. Lives across route tables.
 
+use crate::access::line;
 use crate::reason::Reason;
 use apron_link::proxy::LATENCY_CLASSES_MS;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub const WAITING_GROWING_MAX: u32 = 10_000;
 pub struct Service {
     /// The service's id.
     pub id: String,
+    /// The id as it stands in the access log.
+    pub logged: Box<[u8]>,
     /// Traffic since the process started.
     pub counters: Counters,
     outstanding: AtomicU32,
@@ -135,6 +138,7 @@ impl Service {
     /// A service without traffic.
     pub fn new(id: String) -> Service {
         Service {
+            logged: line::id(&id),
             id,
             counters: Counters::default(),
             outstanding: AtomicU32::new(0),

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod run;
 
+use crate::access::line::LINE_BYTES;
 use crate::access::{BUFFER_BYTES, Lines};
 use crate::clock::Calendar;
 use crate::deadline::Sweep;
@@ -219,6 +220,7 @@ impl Worker {
         let mut lines = self.lines.borrow_mut();
         if lines.bytes.capacity() == 0 {
             lines.bytes.reserve(BUFFER_BYTES + BUFFER_BYTES / 8);
+            lines.entries.reserve(BUFFER_BYTES / LINE_BYTES);
         }
         write(&mut lines);
         if lines.bytes.len() >= BUFFER_BYTES {

@@ -1,5 +1,6 @@
 //! Lines on their way from the workers to the control plane.
 
+use super::line::number;
 use super::{Entry, Lines};
 use apron_link::frame::MESSAGE_BYTES_MAX;
 use std::collections::VecDeque;
@@ -86,6 +87,7 @@ impl Batch {
     /// link's encoder because the lines are JSON already: this copies them, the encoder would look at every byte again.
     pub fn frame(&self) -> Vec<u8> {
         let mut lines: Vec<(&Entry, &[u8])> = self.parts.iter().flat_map(Lines::iter).collect();
+        // Most batches are of few services, and each worker's lines are in order.
         lines.sort_by(|(a, _), (b, _)| {
             (&a.service.id, a.ended_ms).cmp(&(&b.service.id, b.ended_ms))
         });
@@ -104,12 +106,16 @@ impl Batch {
                 out.extend_from_slice(br#","lines":["#);
                 service = Some(id);
             }
-            out.extend_from_slice(format!("[{},\"", entry.ended_ms).as_bytes());
+            out.push(b'[');
+            number(entry.ended_ms, &mut out);
+            out.extend_from_slice(b",\"");
             out.extend_from_slice(line);
             out.extend_from_slice(b"\"]");
         }
         out.extend_from_slice(if service.is_some() { b"]}" } else { b"" });
-        out.extend_from_slice(format!("],\"lost\":{}}}}}", self.lost).as_bytes());
+        out.extend_from_slice(b"],\"lost\":");
+        number(self.lost, &mut out);
+        out.extend_from_slice(b"}}");
         let length = out.len() - 4;
         debug_assert!(length <= MESSAGE_BYTES_MAX);
         out[..4].copy_from_slice(&(length as u32).to_be_bytes());

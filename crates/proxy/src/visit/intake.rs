@@ -141,7 +141,7 @@ impl Visitor {
         };
         let own_id = rewrite::request_id(request);
         let asked = Asked {
-            service: &route.service.id,
+            service: &route.service.logged,
             client: &self.address,
             protocol,
             request_id: own_id.unwrap_or(id),

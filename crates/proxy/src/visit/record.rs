@@ -97,7 +97,7 @@ impl Record {
     /// Writes the line of the access log.
     fn write(&self, ended: Instant, lines: &mut Lines) {
         let ended_ms = self.worker.wall_ms(ended);
-        let instance = self.instance.as_ref().map_or("", |it| it.id.as_str());
+        let instance = self.instance.as_ref().map_or(&[][..], |it| &it.logged);
         let (failed, reason) = match self.finished.failed {
             Some(reason) => (reason.side(!instance.is_empty()), reason.slug()),
             None => ("", ""),

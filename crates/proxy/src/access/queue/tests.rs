@@ -14,14 +14,14 @@ fn log(lines: &mut Lines, service: &Arc<Service>, ended_ms: u64, head: &[u8]) {
     let mut room = slots();
     let request = parse(head, &mut room).unwrap();
     let asked = Asked {
-        service: &service.id,
+        service: &service.logged,
         client: "192.0.2.7",
         protocol: "HTTP/1.1",
         request_id: b"id-1",
     };
     let part = line::request(&request, asked);
     let ended = Ended {
-        instance: "i",
+        instance: b"i",
         status: 200,
         bytes_out: u64::MAX,
         total: Duration::from_micros(1_234),
