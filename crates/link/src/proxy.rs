@@ -214,7 +214,7 @@ pub enum FromProxy {
         service: String,
         /// Requests at instances now.
         outstanding: u32,
-        /// Requests waiting now.
+        /// Requests waiting now, and those refused for want of an instance since the last such message.
         waiting: u32,
     },
     /// A connection to an instance was refused or broke before a response; at most once a second per instance.

@@ -257,7 +257,7 @@ impl Link {
     async fn receive<W: AsyncWriteExt + Unpin>(
         &mut self,
         decoder: &mut Decoder,
-        files: &mut VecDeque<OwnedFd>,
+        files: &mut VecDeque<Option<OwnedFd>>,
         writer: &mut W,
     ) -> Result<(), LinkError> {
         let mut ordered = Vec::new();
@@ -286,7 +286,8 @@ impl Link {
                     idle,
                     busy,
                 } => {
-                    let brake = Brake::new(files.pop_front().ok_or(LinkError::NoFile)?, idle, busy);
+                    let file = files.pop_front().ok_or(LinkError::NoFile)?;
+                    let brake = file.map(|file| Brake::new(file, idle, busy));
                     let registry = self.publisher.registry();
                     self.brakes.take(instance, brake, registry, Instant::now());
                 }

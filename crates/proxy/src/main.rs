@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use apron_proxy::privileges;
-use apron_proxy::serve::{Options, serve};
+use apron_proxy::serve::{BRAKES_MAX, Options, serve};
 use clap::Parser;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
@@ -12,6 +12,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Descriptors that are not client connections or their upstream connections: listeners, runtime, link, logs.
 const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// Share of the descriptors that is kept for instances' brakes, up to as many as there can be: one in so many.
+const BRAKES_SHARE: u64 = 4;
 
 /// Serves the services' HTTPS endpoints by the control plane's route table.
 #[derive(Debug, Parser)]
@@ -64,7 +67,9 @@ fn main() -> anyhow::Result<()> {
         .init();
     privileges::use_small_pages()?;
     let descriptors = privileges::raise_descriptors()?;
-    let connections = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
+    let brakes = (descriptors / BRAKES_SHARE).min(BRAKES_MAX as u64);
+    let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED + brakes);
+    let connections = (connections / 2).max(1);
     let options = Options {
         https: privileges::listeners(&arguments.https_fds)?,
         redirect: privileges::listeners(&arguments.http_fds)?,

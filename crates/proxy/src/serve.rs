@@ -2,6 +2,7 @@
 
 use crate::access::queue::Queue;
 use crate::link::Link;
+pub use crate::link::brakes::BRAKES_MAX;
 use crate::link::publish::Publisher;
 use crate::shared::{EVENTS_MAX, Orders, Shared};
 use crate::snapshot::Keeper;

@@ -15,8 +15,8 @@ pub const QUIET: Duration = Duration::from_secs(1);
 /// How often it is looked.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Most brakes of instances that are not in the table yet; further ones are not used.
-const EARLY_MAX: usize = 4_096;
+/// Most brakes, each of which is an open file. Instances beyond it keep their processor.
+pub const BRAKES_MAX: usize = 4_096;
 
 /// The brakes of this connection.
 #[derive(Debug, Default)]
@@ -34,20 +34,24 @@ struct Held {
 }
 
 impl Brakes {
-    /// Takes a brake over.
-    pub fn take(&mut self, id: String, brake: Brake, registry: &Registry, now: Instant) {
+    /// Takes a brake over; `None` is one whose file could not be taken.
+    pub fn take(&mut self, id: String, brake: Option<Brake>, registry: &Registry, now: Instant) {
         if self.retired {
             return;
         }
+        let room = self.held.len() + self.early.len() < BRAKES_MAX;
+        let Some(brake) = brake.filter(|_| room) else {
+            tracing::warn!(
+                instance = id,
+                "there are no descriptors for more brakes: the instance keeps its processor"
+            );
+            return;
+        };
         match registry.instance(&id) {
             Some(instance) => self.hold(id, Arc::clone(instance), brake, now),
-            None if self.early.len() < EARLY_MAX => {
+            None => {
                 self.early.insert(id, brake);
             }
-            None => tracing::warn!(
-                instance = id,
-                "there are too many brakes of unknown instances"
-            ),
         }
     }
 

@@ -22,8 +22,8 @@ const FILES_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Received {
     bytes: Vec<u8>,
-    /// Files in the order of their messages.
-    pub files: VecDeque<OwnedFd>,
+    /// Files in the order of their messages; `None` stands for one that this process had no descriptor left for.
+    pub files: VecDeque<Option<OwnedFd>>,
 }
 
 impl Default for Received {
@@ -54,15 +54,14 @@ impl Received {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [IoSliceMut::new(&mut self.bytes)];
         let received = recvmsg(stream, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let before = self.files.len();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
-                self.files.extend(files);
+                self.files.extend(files.map(Some));
             }
         }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(io::Error::other(
-                "more open files came than a message carries",
-            ));
+        if received.flags.contains(ReturnFlags::CTRUNC) && self.files.len() == before {
+            self.files.push_back(None);
         }
         Ok(received.bytes)
     }

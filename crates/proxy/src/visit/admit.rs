@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Longest time a request waits for a place at an instance.
+/// Longest time a request waits for a place at an instance when no more instances can be started.
 pub const QUEUE_MAX: Duration = Duration::from_secs(30);
+
+/// Longest time it waits while more can: that may take an application as long as App Runner lets a request take.
+pub const QUEUE_GROWING_MAX: Duration = Duration::from_secs(120);
 
 /// How often the request that waits longest looks again by itself: an instance that rested becomes eligible again without
 /// anybody saying so.
@@ -97,19 +100,24 @@ fn want(worker: &Worker, service: &Arc<Service>) {
 
 async fn queue(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, NoPlace> {
     let begin = Instant::now();
-    caller.deadline().set_phase(Some(QUEUE_MAX));
-    let queued = Box::pin(wait(caller, record)).await;
+    let can_grow = caller.worker().route(|table| {
+        let route = table.by_service(&record.service.id);
+        route.is_some_and(|route| route.can_grow)
+    });
+    let longest = if can_grow {
+        QUEUE_GROWING_MAX
+    } else {
+        QUEUE_MAX
+    };
+    caller.deadline().set_phase(Some(longest));
+    let queued = Box::pin(wait(caller, record, can_grow)).await;
     caller.deadline().set_phase(None);
     record.queued += begin.elapsed();
     queued
 }
 
-async fn wait(caller: &mut impl Caller, record: &Record) -> Result<Slot, NoPlace> {
+async fn wait(caller: &mut impl Caller, record: &Record, can_grow: bool) -> Result<Slot, NoPlace> {
     let service = &record.service;
-    let can_grow = caller.worker().route(|table| {
-        let route = table.by_service(&service.id);
-        route.is_some_and(|route| route.can_grow)
-    });
     let (max, full) = match can_grow {
         true => (WAITING_GROWING_MAX, Reason::QueueOverflow),
         false => (WAITING_MAX, Reason::QueueFull),

@@ -1,5 +1,6 @@
 //! The access log and the statistics.
 
+use crate::http2;
 use crate::rig::origin::{Origin, respond};
 use crate::rig::{HOST, Rig, be_slow, route};
 use apron_link::proxy::{FromProxy, Route, ServiceStatistics};
@@ -198,4 +199,32 @@ fn lines_wait_for_a_control_plane_that_is_away() {
     assert_eq!(rig.plain().get(HOST, "/meanwhile").text(), "ok");
     rig.control.link();
     line(&mut rig, "/meanwhile");
+}
+
+#[test]
+fn requests_of_http2_have_lines_and_cookies_too() {
+    let origin = Origin::saying("ok");
+    let mut rig = Rig::start();
+    let sticky = Route {
+        sticky: true,
+        ..logging(&[("one", origin.address)])
+    };
+    let table = rig.table(1, vec![sticky]);
+    rig.publish(table);
+    http2::test(async {
+        let mut connection = http2::connect(&rig).await;
+        let (response, body) = connection.get("/two").await;
+        assert_eq!(body, b"ok");
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        assert!(cookie.starts_with("apron-instance="), "{cookie}");
+    });
+    let whole = line(&mut rig, "/two");
+    check(
+        &whole,
+        &[
+            "\"protocol\":\"HTTP/2.0\"",
+            "\"status\":200",
+            "\"bytes_out\":2",
+        ],
+    );
 }
