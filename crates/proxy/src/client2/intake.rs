@@ -111,7 +111,7 @@ pub fn request<'h, 'b>(
     })
 }
 
-fn field<'h, 'b>(headers: &'h [Header<'b>], wanted: Name) -> impl Iterator<Item = &'b [u8]> {
+fn field<'b>(headers: &[Header<'b>], wanted: Name) -> impl Iterator<Item = &'b [u8]> {
     let fields = headers.iter();
     fields
         .filter(move |header| classify(header.name) == wanted)
