@@ -36,7 +36,7 @@ impl ArnPattern {
         ArnPattern::parse(source, variables)
     }
 
-    /// An entry of `Resource` or `NotResource`: the service is named, and variables stand after the fifth colon only.
+    /// An entry of `Resource` or `NotResource`: partition and service are no variables.
     pub(super) fn parse_resource(source: &str, variables: bool) -> Result<ArnPattern, String> {
         let pattern = ArnPattern::parse(source, variables)?;
         match &pattern.form {
@@ -143,15 +143,10 @@ fn check_resource(source: &str, parts: &[Pattern]) -> Result<(), String> {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
     };
     let (partition, service, region, account) = (text(1), text(2), text(3), text(4));
-    if parts
-        .iter()
-        .take(PARTS - 1)
-        .any(|part| part.variables().next().is_some())
-    {
-        return Err(format!(
-            "Resource {source} has a policy variable before the fifth colon, where none can be."
-        ));
-    }
+    let variable = |at: usize| {
+        let part: Option<&Pattern> = parts.get(at);
+        part.is_some_and(|part| part.variables().next().is_some())
+    };
     let wild = |text: &str| text.contains(['*', '?']);
     if !of(partition, "-*?") || !(partition.starts_with("aws") || wild(partition)) {
         return Err(format!(
@@ -163,13 +158,14 @@ fn check_resource(source: &str, parts: &[Pattern]) -> Result<(), String> {
             "Resource vendor must be fully qualified and cannot contain regexes: {source}"
         ));
     }
-    if !of(region, "-*?") {
+    if !variable(3) && !of(region, "-*?") {
         return Err(format!(
             "Region \"{region}\" is not valid for resource \"{source}\"."
         ));
     }
     let digits = account.bytes().all(|b| b.is_ascii_digit());
     let account_ok = account.is_empty()
+        || variable(4)
         || matches!(account, "aws" | "cloudfront")
         || (digits && account.len() == ACCOUNT_DIGITS)
         || (wild(account)

@@ -3,14 +3,17 @@
 use crate::reference::{self, All, Asked, Known, Who};
 use crate::world::{ACCOUNT, OTHER, named, parse, root, session, user};
 use apron_aws::policy::{
-    Caller, Context, Decision, Denial, Kind, Layers, Operator, Policy, Request, ResourceLayer,
-    evaluate, simulate,
+    Caller, Context, Decision, Denial, Grant, Kind, Layers, Operator, Policy, Request,
+    ResourceLayer, evaluate, simulate,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const TEXTS: &[&str] = &[
     "",
@@ -97,6 +100,7 @@ const ACTIONS: &[&str] = &[
 ];
 const ACTION_PATTERNS: &[&str] = &[
     "*",
+    "*",
     "*:*",
     "apprunner:*",
     "apprunner:Create*",
@@ -113,12 +117,19 @@ const ARNS: &[&str] = &[
     "arn:aws:ecr:us-east-1:444455556666:repository/a*",
     "arn:aws:iam::111122223333:role/a",
 ];
+const ACCOUNTS: &[&str] = &[
+    "111122223333",
+    "444455556666",
+    "*",
+    "111122223333:service/a",
+];
 const ARN_STARTS: &[&str] = &[
     "arn:aws:apprunner:us-east-1:111122223333:service/",
     "arn:aws:apprunner:*:111122223333:",
     "arn:aws:logs:us-east-1:111122223333:log-group:",
     "arn:aws:ecr:*:*:",
     "arn:*:iam::1111????3333:role/",
+    "arn:aws:apprunner:us-east-1:${aws:PrincipalAccount}:service/",
 ];
 const WHOLE_ARNS: &[&str] = &[
     "*",
@@ -138,7 +149,8 @@ fn arn_pattern() -> impl Strategy<Value = String> {
         .prop_map(|(start, middle, end)| format!("{start}{middle}{end}"));
     let short =
         (select(ARN_STARTS), select(PIECES)).prop_map(|(start, end)| format!("{start}{end}"));
-    prop_oneof![made, short, select(WHOLE_ARNS).prop_map(str::to_owned)]
+    let whole = select(WHOLE_ARNS).prop_map(str::to_owned);
+    prop_oneof![2 => made, 1 => short, 2 => whole, 2 => Just("*".to_owned())]
 }
 
 fn owned(texts: &'static [&'static str]) -> BoxedStrategy<String> {
@@ -200,7 +212,7 @@ fn principal() -> impl Strategy<Value = Value> {
 fn statement(with_principal: bool) -> impl Strategy<Value = Value> {
     let actions = vec(select(ACTION_PATTERNS), 1..3);
     let resources = vec(arn_pattern(), 1..3);
-    let conditions = vec(condition(), 0..3);
+    let conditions = prop_oneof![Just(Vec::new()), vec(condition(), 1..3)];
     let nots = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (
         actions,
@@ -208,7 +220,7 @@ fn statement(with_principal: bool) -> impl Strategy<Value = Value> {
         conditions,
         principal(),
         nots,
-        any::<bool>(),
+        proptest::bool::weighted(0.2),
     )
         .prop_map(
             move |(
@@ -263,6 +275,13 @@ fn policy(with_principal: bool) -> impl Strategy<Value = Value> {
         if let Some(version) = version {
             policy["Version"] = json!(version);
         }
+        if version != Some("2012-10-17") {
+            // There it is no variable, and its letters are no account.
+            let text = policy
+                .to_string()
+                .replace("${aws:PrincipalAccount}", ACCOUNT);
+            policy = text.parse().unwrap();
+        }
         policy
     })
 }
@@ -281,24 +300,28 @@ fn known() -> impl Strategy<Value = Known> {
         one(ADDRESSES),
         one(ARNS),
         one(FLAGS),
+        one(ACCOUNTS),
     )
-        .prop_map(|(name, tag, many, number, date, address, arn, flag)| {
-            let keys = [
-                "aws:username",
-                "test:tag",
-                "test:many",
-                "test:number",
-                "test:date",
-                "test:ip",
-                "test:arn",
-                "test:flag",
-            ];
-            let values = [name, tag, many, number, date, address, arn, flag];
-            let pairs = keys.into_iter().zip(values);
-            pairs
-                .filter_map(|(key, values)| Some((key.to_owned(), values?)))
-                .collect()
-        })
+        .prop_map(
+            |(name, tag, many, number, date, address, arn, flag, account)| {
+                let keys = [
+                    "aws:username",
+                    "test:tag",
+                    "test:many",
+                    "test:number",
+                    "test:date",
+                    "test:ip",
+                    "test:arn",
+                    "test:flag",
+                    "aws:principalaccount",
+                ];
+                let values = [name, tag, many, number, date, address, arn, flag, account];
+                let pairs = keys.into_iter().zip(values);
+                pairs
+                    .filter_map(|(key, values)| Some((key.to_owned(), values?)))
+                    .collect()
+            },
+        )
 }
 
 fn caller() -> impl Strategy<Value = (Caller, Who)> {
@@ -482,5 +505,55 @@ proptest! {
         let again = Policy::parse(&printed, Kind::Key).unwrap();
         prop_assert_eq!(&again, &policy);
         prop_assert_eq!(again.to_string(), printed);
+    }
+}
+
+/// The properties above would hold of policies that never apply.
+#[test]
+fn random_policies_reach_every_answer() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (all(), caller(), select(ACTIONS), select(ARNS), known());
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..1_500 {
+        let (all, (caller, _), action, resource, known) =
+            strategy.new_tree(&mut runner).unwrap().current();
+        let parsed = parsed(&all);
+        let context = context(&known);
+        let request = Request {
+            caller: &caller,
+            action,
+            resource,
+            owner: ACCOUNT,
+            context: &context,
+        };
+        let answer = match evaluate(&request, &layers(&parsed, all.trust)) {
+            Decision::Allowed(Grant::Root) => "root".to_owned(),
+            Decision::Allowed(Grant::Statements(names)) => {
+                let layers: Vec<_> = names.iter().map(|name| name.layer.name()).collect();
+                format!("allowed by {}", layers.join(" and "))
+            }
+            Decision::Denied(Denial::Explicit(name)) => format!("denied by {}", name.layer.name()),
+            Decision::Denied(Denial::Missing(layer)) => format!("missing {}", layer.name()),
+        };
+        *counts.entry(answer).or_default() += 1;
+    }
+    for layer in [
+        "service control policy",
+        "resource-based policy",
+        "role trust policy",
+        "identity-based policy",
+        "permissions boundary",
+        "session policy",
+    ] {
+        for answer in [format!("denied by {layer}"), format!("missing {layer}")] {
+            assert!(
+                counts.contains_key(&answer),
+                "{answer} is not among {counts:#?}"
+            );
+        }
+        let allowed = counts
+            .keys()
+            .any(|it| it.starts_with("allowed") && it.contains(layer));
+        assert!(allowed, "no {layer} allowed: {counts:#?}");
     }
 }

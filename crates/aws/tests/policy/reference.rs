@@ -67,12 +67,34 @@ pub fn like(pattern: &str, value: &str, variables: bool, known: &Known) -> Optio
     Some(glob(&units, &value.chars().collect::<Vec<char>>()))
 }
 
-/// ARNs with variables after the fifth colon only.
+/// The parts of a pattern, whose variables have colons of their own.
+fn parts_of(pattern: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut inside = false;
+    for c in pattern.chars() {
+        inside = match c {
+            '{' => parts.last().unwrap().ends_with('$'),
+            '}' => false,
+            _ => inside,
+        };
+        if c == ':' && !inside && parts.len() < 6 {
+            parts.push(String::new());
+        } else {
+            parts.last_mut().unwrap().push(c);
+        }
+    }
+    parts
+}
+
 pub fn arn_like(pattern: &str, arn: &str, variables: bool, known: &Known) -> Option<bool> {
     if pattern == "*" {
         return Some(true);
     }
-    let patterns: Vec<&str> = pattern.splitn(6, ':').collect();
+    let patterns = if variables {
+        parts_of(pattern)
+    } else {
+        pattern.splitn(6, ':').map(str::to_owned).collect()
+    };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     if parts.len() < 6 {
         return Some(false);
@@ -85,7 +107,7 @@ pub fn arn_like(pattern: &str, arn: &str, variables: bool, known: &Known) -> Opt
         } else {
             parts[at].to_owned()
         };
-        match like(patterns[at], &part, variables, known) {
+        match like(&patterns[at], &part, variables, known) {
             Some(true) => {}
             Some(false) => return Some(false),
             None => unknown = true,

@@ -152,6 +152,28 @@ fn a_variable_without_a_value_matches_nothing() {
 }
 
 #[test]
+fn the_account_can_be_a_variable() {
+    let policy = allowing("arn:aws:apprunner:us-east-1:${aws:PrincipalAccount}:service/app/*");
+    let question = |account: &str| {
+        let asked = ask(&user(ACCOUNT, "ann"), "apprunner:X", &service_arn("app/1"));
+        asked.with("aws:PrincipalAccount", account)
+    };
+    assert!(question(ACCOUNT).allowed_by(&policy));
+    assert!(!question("444455556666").allowed_by(&policy));
+    assert!(!question("*").allowed_by(&policy));
+    assert!(!question("").allowed_by(&policy));
+    // A value with a colon does not move the parts.
+    let policy = allowing("arn:aws:apprunner:us-east-1:${aws:username}:1");
+    let arn = "arn:aws:apprunner:us-east-1:111122223333:x:1";
+    let asked = ask(&user(ACCOUNT, "ann"), "apprunner:X", arn);
+    assert!(
+        !asked
+            .with("aws:username", "111122223333:x")
+            .allowed_by(&policy)
+    );
+}
+
+#[test]
 fn default_values_are_for_missing_keys_only() {
     let policy = allowing(&service_arn("${aws:PrincipalTag/team, 'company-*'}/*"));
     let question = |tail: &str| ask(&user(ACCOUNT, "ann"), "apprunner:X", &service_arn(tail));
