@@ -15,6 +15,7 @@ mod proxy_upgrade;
 mod reboot;
 mod registry_clients;
 mod registry_protocol;
+mod scaling;
 mod sdk_clients;
 mod start_failures;
 mod trust;
