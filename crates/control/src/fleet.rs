@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
 /// Lines of output kept per instance as evidence.
 const TAIL_LINES_MAX: usize = 20;
@@ -108,22 +109,31 @@ impl Fleet {
     pub async fn follow(self: Arc<Fleet>) {
         let mut events = self.compute.subscribe();
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut ticks = tokio::time::interval(REFRESH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let received =
-                tokio::time::timeout(REFRESH_EVERY, events.recv_many(&mut batch, BATCH_MAX)).await;
-            if received == Ok(0) {
-                tracing::error!("the compute backend ended its events");
-                return;
-            }
-            let lives: BTreeSet<InstanceId> = batch.iter().filter_map(life).cloned().collect();
-            self.take_in(std::mem::take(&mut batch)).await;
-            if received.is_err() || lives.len() > SINGLY_MAX {
-                self.or_log(self.refresh().await);
-            } else {
-                for id in &lives {
-                    self.or_log(self.refresh_one(id).await);
+            tokio::select! {
+                count = events.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        tracing::error!("the compute backend ended its events");
+                        return;
+                    }
+                    self.take_lives(std::mem::take(&mut batch)).await;
                 }
+                _ = ticks.tick() => self.or_log(self.refresh().await),
             }
+        }
+    }
+
+    /// Takes in events, and the backend's view of the instances whose lives they tell of.
+    async fn take_lives(&self, batch: Vec<ComputeEvent>) {
+        let lives: BTreeSet<InstanceId> = batch.iter().filter_map(life).cloned().collect();
+        self.take_in(batch).await;
+        if lives.len() > SINGLY_MAX {
+            return self.or_log(self.refresh().await);
+        }
+        for id in &lives {
+            self.or_log(self.refresh_one(id).await);
         }
     }
 

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Time between two looks at instances that still have requests.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Such looks before the time for draining is held against the clock, and the routes against the store.
+const DRAIN_LOOKS: u32 = 10;
+
 /// Performs a step. An error means that nothing is known about its effect; a failed step is an outcome.
 pub async fn perform(
     engine: &Engine,
@@ -143,12 +146,13 @@ async fn drain(engine: &Engine, operation: &Operation) -> Result<Outcome, StepEr
     // After a restart nothing may have been published yet.
     engine.routes.refresh_service(&operation.service).await?;
     let retiring = retiring(engine, operation).await?;
-    let busy = engine.routes.busy(&retiring);
-    let alive = busy.iter().any(|id| evidence::is_alive(engine, id));
-    if !alive {
-        return Ok(Outcome::Done);
+    for _ in 0..DRAIN_LOOKS {
+        let busy = engine.routes.busy(&retiring);
+        if !busy.iter().any(|id| evidence::is_alive(engine, id)) {
+            return Ok(Outcome::Done);
+        }
+        tokio::time::sleep(DRAIN_LOOK_EVERY).await;
     }
-    tokio::time::sleep(DRAIN_LOOK_EVERY).await;
     Ok(Outcome::Waiting)
 }
 
