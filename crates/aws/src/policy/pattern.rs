@@ -198,8 +198,8 @@ fn dollar(text: &str) -> Result<(Token, &str), String> {
     Ok((Token::Variable { key, default }, after))
 }
 
-/// Greedy matching with one point to return to: the last `*`. Time is at most the pattern's length times the value's; there
-/// is no recursion and no second star to try again.
+/// Greedy matching with one point to return to: the last `*`. No star is tried again once the next one is reached, so the time
+/// is linear for texts between stars and at most the pattern's length times the value's when there are `?` among them.
 fn matches_pieces(pieces: &[Piece<'_>], value: &str) -> bool {
     let mut at = 0;
     let mut rest = value;
@@ -224,12 +224,22 @@ fn matches_pieces(pieces: &[Piece<'_>], value: &str) -> bool {
         let Some((after_star, from)) = star else {
             return false;
         };
-        let Some(from) = after_first(from) else {
+        let Some(from) = next_start(pieces.get(after_star), from) else {
             return false;
         };
         star = Some((after_star, from));
         at = after_star;
         rest = from;
+    }
+}
+
+/// Where what follows a star may start next, after the first character of `from`.
+fn next_start<'a>(piece: Option<&Piece<'_>>, from: &'a str) -> Option<&'a str> {
+    let from = after_first(from)?;
+    match piece {
+        // Found in linear time, so that a long text after a star is not compared at every character.
+        Some(Piece::Literal(text)) => from.find(text).map(|at| &from[at..]),
+        _ => Some(from),
     }
 }
 

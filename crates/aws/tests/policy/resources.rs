@@ -99,6 +99,10 @@ fn huge_patterns_end() {
     check(&format!("{hostile}*"), &format!("{long}b"), true);
     let questions = format!("{}*{}b", service_arn(""), "?".repeat(3_000));
     check(&questions, &long, false);
+    let text = format!("{}*{}b", service_arn(""), "a".repeat(5_000));
+    check(&text, &long, false);
+    check(&text, &format!("{long}b"), true);
+    check(&text, &format!("{long}bc"), false);
     let stars = format!("{}{}", service_arn(""), "*".repeat(5_000));
     check(&stars, &long, true);
 }
