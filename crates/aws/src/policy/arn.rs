@@ -2,7 +2,8 @@
 //!
 //! The first five parts of an ARN have no colons, so a `*` in them stays within its part; the sixth is everything after the
 //! fifth colon, colons included, and so a `*` in it spans them. A pattern of fewer parts must end in `*`, which then stands for
-//! all that follows (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+//! all that follows. What takes access away is compared more widely, see [`ArnPattern::matches_widely`]
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
 
 use super::context::Context;
 use super::pattern::{Matched, Pattern, Syntax};
@@ -16,7 +17,8 @@ const ACCOUNT_DIGITS: usize = 12;
 /// An ARN with wildcards and variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArnPattern {
-    source: String,
+    /// The pattern as a text, in which colons are characters like others.
+    whole: Pattern,
     form: Form,
 }
 
@@ -25,7 +27,7 @@ enum Form {
     /// `*`: anything, also what is no ARN.
     Any,
     /// One variable, whose value is the whole ARN.
-    Variable(Pattern),
+    Variable,
     /// The parts; the last one stands for all that follows when there are fewer than six.
     Parts(Vec<Pattern>),
 }
@@ -41,7 +43,7 @@ impl ArnPattern {
         let pattern = ArnPattern::parse(source, variables)?;
         match &pattern.form {
             Form::Any => {}
-            Form::Variable(_) => return Err(not_arn(source)),
+            Form::Variable => return Err(not_arn(source)),
             Form::Parts(parts) => check_resource(source, parts)?,
         }
         Ok(pattern)
@@ -56,7 +58,7 @@ impl ArnPattern {
         let form = if source == "*" {
             Form::Any
         } else if whole.is_one_variable() {
-            Form::Variable(whole)
+            Form::Variable
         } else {
             let parts = split(source, variables);
             let open = parts.len() > 1 && whole.ends_open();
@@ -66,32 +68,24 @@ impl ArnPattern {
             let parts = parts.into_iter().map(|part| Pattern::parse(part, syntax));
             Form::Parts(parts.collect::<Result<_, _>>()?)
         };
-        Ok(ArnPattern {
-            source: source.to_owned(),
-            form,
-        })
+        Ok(ArnPattern { whole, form })
     }
 
     /// The text as it is in the policy.
     pub fn source(&self) -> &str {
-        &self.source
+        self.whole.source()
     }
 
     /// The condition keys of its variables, in lower case.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
-        let patterns = match &self.form {
-            Form::Any => &[],
-            Form::Variable(pattern) => std::slice::from_ref(pattern),
-            Form::Parts(parts) => parts.as_slice(),
-        };
-        patterns.iter().flat_map(Pattern::variables)
+        self.whole.variables()
     }
 
     /// Compares an ARN. `*`, the resource of actions that have none, is matched by `*` alone.
     pub fn matches(&self, arn: &str, context: &Context) -> Matched {
         let parts = match &self.form {
             Form::Any => return Matched::Yes,
-            Form::Variable(pattern) => return pattern.matches(arn, context),
+            Form::Variable => return self.whole.matches(arn, context),
             Form::Parts(parts) => parts,
         };
         if arn.splitn(PARTS, ':').count() < PARTS {
@@ -107,6 +101,15 @@ impl ArnPattern {
             }
         }
         result
+    }
+
+    /// Compares an ARN so that a `*` may span any colon, which is the wider of two readings of the documentation: a `*` at the
+    /// end of a part "can expand to match beyond the colon boundaries". It is for what takes access away.
+    pub fn matches_widely(&self, arn: &str, context: &Context) -> Matched {
+        match self.matches(arn, context) {
+            Matched::Yes => Matched::Yes,
+            Matched::No | Matched::Unresolved => self.whole.matches(arn, context),
+        }
     }
 }
 

@@ -164,7 +164,15 @@ impl Statement {
         let Some(resources) = &self.resources else {
             return true;
         };
-        let result = |pattern: &ArnPattern| pattern.matches(request.resource, request.context);
+        // `Resource` of a `Deny` and `NotResource` of an `Allow` take access away.
+        let takes_away = (self.effect == Effect::Deny) != resources.negated;
+        let result = |pattern: &ArnPattern| {
+            if takes_away {
+                pattern.matches_widely(request.resource, request.context)
+            } else {
+                pattern.matches(request.resource, request.context)
+            }
+        };
         let mut results = resources.patterns.iter().map(result);
         if !resources.negated {
             return results.any(|matched| matched == Matched::Yes);

@@ -117,6 +117,11 @@ const ARNS: &[&str] = &[
     "arn:aws:ecr:us-east-1:444455556666:repository/a*",
     "arn:aws:iam::111122223333:role/a",
 ];
+const SPANNING: &[&str] = &[
+    "arn:aws:logs:us-east-1:*:b",
+    "arn:aws:logs:*:111122223333:*b",
+    "arn:aws:logs:us-*:1*:/a:*",
+];
 const ACCOUNTS: &[&str] = &[
     "111122223333",
     "444455556666",
@@ -150,7 +155,8 @@ fn arn_pattern() -> impl Strategy<Value = String> {
     let short =
         (select(ARN_STARTS), select(PIECES)).prop_map(|(start, end)| format!("{start}{end}"));
     let whole = select(WHOLE_ARNS).prop_map(str::to_owned);
-    prop_oneof![2 => made, 1 => short, 2 => whole, 2 => Just("*".to_owned())]
+    let spanning = select(SPANNING).prop_map(str::to_owned);
+    prop_oneof![2 => made, 1 => short, 2 => whole, 2 => Just("*".to_owned()), 1 => spanning]
 }
 
 fn owned(texts: &'static [&'static str]) -> BoxedStrategy<String> {

@@ -343,7 +343,14 @@ fn applies(statement: &Value, asked: &Asked, variables: bool) -> Option<u8> {
         Some(actions) => strings(actions).iter().any(action),
         None => !strings(&statement["NotAction"]).iter().any(action),
     };
-    let resource = |pattern: &String| arn_like(pattern, &asked.resource, variables, &asked.known);
+    let takes_away = allow == statement.get("NotResource").is_some();
+    let resource = |pattern: &String| {
+        let narrow = arn_like(pattern, &asked.resource, variables, &asked.known);
+        if takes_away && narrow != Some(true) {
+            return like(pattern, &asked.resource, variables, &asked.known);
+        }
+        narrow
+    };
     let resources = if let Some(resources) = statement.get("Resource") {
         strings(resources)
             .iter()
