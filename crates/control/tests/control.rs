@@ -11,11 +11,15 @@ mod extensions;
 mod kill;
 #[path = "control/machine.rs"]
 mod machine;
+#[path = "control/quotas.rs"]
+mod quotas;
 #[path = "control/random.rs"]
 mod random;
 #[path = "control/scaling.rs"]
 mod scaling;
 #[path = "control/sdk.rs"]
 mod sdk;
+#[path = "control/states.rs"]
+mod states;
 #[path = "control/steady.rs"]
 mod steady;
