@@ -1,15 +1,24 @@
-// A service's life through the AWS SDK for JavaScript: create, describe, update, delete. Argument: an image.
+// A service's whole life through the AWS SDK for JavaScript. Arguments: an image, the port of services.
+import { request } from "node:https";
 import {
   AppRunnerClient,
+  CreateAutoScalingConfigurationCommand,
   CreateServiceCommand,
   DeleteServiceCommand,
   DescribeServiceCommand,
+  ListOperationsCommand,
   ListServicesCommand,
+  ListTagsForResourceCommand,
+  PauseServiceCommand,
+  ResumeServiceCommand,
+  StartDeploymentCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
   UpdateServiceCommand,
 } from "@aws-sdk/client-apprunner";
 
 const DEADLINE_MS = 90_000;
-const image = process.argv[2];
+const [image, port] = process.argv.slice(2);
 // The region and the endpoint come from the environment, as for every client.
 const client = new AppRunnerClient({ endpoint: process.env.AWS_ENDPOINT_URL, maxAttempts: 1 });
 
@@ -27,6 +36,29 @@ async function settle(arn, expected) {
   throw new Error(`not ${expected} after ${DEADLINE_MS} ms`);
 }
 
+// What the service itself answers; every name below `localhost` is this machine.
+function ask(servername) {
+  return new Promise((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, servername, headers: { Host: servername }, agent: false };
+    const asked = request(options, (response) => {
+      let body = "";
+      response.on("data", (part) => (body += part));
+      response.on("end", () => resolve({ status: response.statusCode, body }));
+    });
+    asked.on("error", reject);
+    asked.end();
+  });
+}
+
+function expect(what, actual, expected) {
+  const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
+  if (left !== right) throw new Error(`${what}: ${left}, not ${right}`);
+}
+
+const { AutoScalingConfiguration: scaling } = await client.send(
+  new CreateAutoScalingConfigurationCommand({ AutoScalingConfigurationName: "javascript-life", MaxConcurrency: 50 }),
+);
+expect("the first revision", scaling.AutoScalingConfigurationRevision, 1);
 const created = await client.send(
   new CreateServiceCommand({
     ServiceName: "javascript-life",
@@ -39,11 +71,16 @@ const created = await client.send(
       AutoDeploymentsEnabled: false,
     },
     InstanceConfiguration: { Cpu: "256", Memory: "512" },
+    AutoScalingConfigurationArn: scaling.AutoScalingConfigurationArn,
+    Tags: [{ Key: "team", Value: "blue" }],
   }),
 );
 const arn = created.Service.ServiceArn;
 if (!(created.Service.CreatedAt instanceof Date)) throw new Error("CreatedAt is no date");
-await settle(arn, "RUNNING");
+const running = await settle(arn, "RUNNING");
+expect("the configuration", running.AutoScalingConfigurationSummary.AutoScalingConfigurationName, "javascript-life");
+const answered = await ask(running.ServiceUrl);
+expect("the service", [answered.status, JSON.parse(answered.body).version], [200, "v1"]);
 
 const { ServiceSummaryList } = await client.send(new ListServicesCommand({}));
 if (ServiceSummaryList.length !== 1) throw new Error("the service is not listed once");
@@ -56,6 +93,26 @@ await client.send(
 );
 const updated = await settle(arn, "RUNNING");
 if (updated.HealthCheckConfiguration.Path !== "/health") throw new Error("the update is not seen");
+
+await client.send(new TagResourceCommand({ ResourceArn: arn, Tags: [{ Key: "cost", Value: "7" }] }));
+await client.send(new UntagResourceCommand({ ResourceArn: arn, TagKeys: ["team"] }));
+const { Tags } = await client.send(new ListTagsForResourceCommand({ ResourceArn: arn }));
+expect("the tags", Tags, [{ Key: "cost", Value: "7" }]);
+
+await client.send(new PauseServiceCommand({ ServiceArn: arn }));
+await settle(arn, "PAUSED");
+expect("the paused service", (await ask(running.ServiceUrl)).status, 503);
+await client.send(new ResumeServiceCommand({ ServiceArn: arn }));
+await settle(arn, "RUNNING");
+await client.send(new StartDeploymentCommand({ ServiceArn: arn }));
+await settle(arn, "RUNNING");
+expect("the deployed service", (await ask(running.ServiceUrl)).status, 200);
+const { OperationSummaryList } = await client.send(new ListOperationsCommand({ ServiceArn: arn }));
+expect(
+  "the operations",
+  OperationSummaryList.map((operation) => operation.Type),
+  ["START_DEPLOYMENT", "RESUME_SERVICE", "PAUSE_SERVICE", "UPDATE_SERVICE", "CREATE_SERVICE"],
+);
 
 try {
   await client.send(new CreateServiceCommand({ ServiceName: "x", SourceConfiguration: {} }));
