@@ -78,6 +78,10 @@ struct Operation {
     resource: String,
     /// The resource when a member of `resource` is not given.
     otherwise: Option<String>,
+    /// Whether everybody who is known may, whatever the policies say
+    /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
+    #[serde(default)]
+    free: bool,
     /// Whether the stored name has to take the place of the resource, because the input does not tell all of it.
     #[serde(default)]
     provisional: bool,
