@@ -170,6 +170,29 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// A connection to the instance was made.
+    pub fn connected(&self) {
+        if self.instance.health.connected() {
+            self.wake_waiting();
+        }
+    }
+
+    /// The instance has answered.
+    pub fn answered(&self) {
+        if self.instance.health.answered() {
+            self.wake_waiting();
+        }
+    }
+
+    /// There may be a place for a request that waits; whoever takes it passes the word on.
+    pub fn wake_waiting(&self) {
+        if self.service.waiting() > 0 {
+            self.service.wake_one();
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.service.vacate();
@@ -179,9 +202,7 @@ impl Drop for Slot {
         if self.instance.release() {
             self.worker.shared.drained.notify_one();
         }
-        if self.service.waiting() > 0 {
-            self.service.wake_one();
-        }
+        self.wake_waiting();
     }
 }
 

@@ -271,7 +271,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             if let Err(error) = taken {
                 return Some(misunderstood(slot, &error.to_string()));
             }
-            slot.instance.health.answered();
+            slot.answered();
         }
         None
     }

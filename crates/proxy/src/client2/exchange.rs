@@ -244,9 +244,9 @@ impl<'a> Exchange<'a> {
             match polled {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(length)) => match self.take_head(length) {
-                    Ok(None) => slot.instance.health.answered(),
+                    Ok(None) => slot.answered(),
                     Ok(Some(end)) => {
-                        slot.instance.health.answered();
+                        slot.answered();
                         return Some(end);
                     }
                     Err(error) => return Some(misunderstood(slot, &error.to_string())),

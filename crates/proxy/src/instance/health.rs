@@ -97,22 +97,26 @@ impl Health {
             .store(now_ms + doubled.min(REST_MAX_MS), Relaxed);
     }
 
-    /// A connection was made.
-    pub fn connected(&self) {
-        if !self.takes_connections() {
+    /// A connection was made. Answers whether the one before it was not.
+    pub fn connected(&self) -> bool {
+        let recovers = !self.takes_connections();
+        if recovers {
             self.refused.store(0, Relaxed);
             if self.broke.load(Relaxed) < BREAKS_MAX {
                 self.rests_until_ms.store(0, Relaxed);
             }
         }
+        recovers
     }
 
-    /// A request was answered.
-    pub fn answered(&self) {
-        if self.broke.load(Relaxed) != 0 {
+    /// A request was answered. Answers whether the connection before had broken.
+    pub fn answered(&self) -> bool {
+        let recovers = self.broke.load(Relaxed) != 0;
+        if recovers {
             self.broke.store(0, Relaxed);
             self.rests_until_ms.store(0, Relaxed);
         }
+        recovers
     }
 }
 

@@ -165,6 +165,7 @@ pub async fn room(
             worker.report_unreachable(&slot.instance, format!("connect: {error}"));
             return Ok(None);
         }
+        slot.wake_waiting();
     }
 }
 

@@ -254,7 +254,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         // What follows a head that has no body would be taken for the next response.
         let over = over || answered.framing == Framing::None;
         self.finished.answered(answered.status);
-        slot.instance.health.answered();
+        slot.answered();
         if self.side.begin(&answered, over).is_err() {
             return Some(End::Gone);
         }

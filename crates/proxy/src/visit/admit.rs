@@ -130,7 +130,13 @@ async fn wait(caller: &mut impl Caller, record: &Record, can_grow: bool) -> Resu
         wake_up(caller, service, &mut waiter).await?;
         match attempt(caller.worker(), service, &record.ask) {
             Attempt::Wait => {}
-            now => return taken(caller, service, now),
+            now => {
+                // An instance that recovers has many places and wakes one request.
+                if service.waiting() > 1 && may_have_place(caller.worker(), service) {
+                    service.wake_one();
+                }
+                return taken(caller, service, now);
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub async fn connect(
     record.connecting += begin.elapsed();
     let error = match connected? {
         Ok(stream) => {
-            slot.instance.health.connected();
+            slot.connected();
             return Ok(Some(Upstream {
                 stream,
                 reused: false,

@@ -207,6 +207,33 @@ fn a_killed_instance_is_not_seen_by_those_who_come_after() {
 }
 
 #[test]
+fn all_who_wait_for_an_instance_that_comes_back_get_it_at_once() {
+    const CROWD: usize = 40;
+    let (closed, address) = closed();
+    let mut rig = Rig::start();
+    let table = rig.table(1, vec![route(&[("back", address)])]);
+    rig.publish(table);
+    let mut wires: Vec<_> = (0..CROWD).map(|_| rig.plain()).collect();
+    for wire in &mut wires {
+        wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
+    }
+    waiting(&mut rig, CROWD as u32);
+    closed.listen(128).unwrap();
+    // Nobody is answered before all are there.
+    let all = Arc::new(Barrier::new(CROWD));
+    let _origin = Origin::on(TcpListener::from(closed), move |mut stream| {
+        let mut read = Vec::new();
+        while let Ok(Some(_)) = crate::rig::origin::receive(&mut stream, &mut read) {
+            all.wait();
+            respond(&mut stream, b"ok").unwrap();
+        }
+    });
+    for wire in &mut wires {
+        assert_eq!(wire.response().text(), "ok");
+    }
+}
+
+#[test]
 fn a_request_timeout_counts_while_waiting() {
     let mut rig = Rig::start();
     let mut bounded = route(&[]);
