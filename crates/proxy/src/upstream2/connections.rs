@@ -48,6 +48,8 @@ type Attempt = LocalBoxFuture<'static, Result<(), Rc<str>>>;
 struct Connection {
     requests: SendRequest<Bytes>,
     streams: Cell<u32>,
+    /// Streams whose bodies wait for the instance to take more.
+    blocked: Cell<u32>,
     idle_since_ms: Cell<u64>,
     ended: Cell<bool>,
 }
@@ -66,11 +68,15 @@ fn key(instance: &Arc<Instance>) -> usize {
 
 impl Connection {
     /// Whether it takes another request. An idle one always does: what a peer allows may be told with its first answer.
+    /// One on which a body waits does not: if the window of the whole connection is what it waits for, bodies of other
+    /// clients would wait behind it.
     fn has_room(&self) -> bool {
         let streams = self.streams.get();
         let allowed = self.requests.current_max_send_streams();
         streams == 0
-            || (streams < STREAMS_MAX && usize::try_from(streams).is_ok_and(|now| now < allowed))
+            || (self.blocked.get() == 0
+                && streams < STREAMS_MAX
+                && usize::try_from(streams).is_ok_and(|now| now < allowed))
     }
 
     /// Whether it has ended or the instance has said that it takes no more requests.
@@ -125,7 +131,23 @@ impl Connections {
     }
 }
 
+/// Says as long as it lives that a body waits on a connection.
+pub struct Blocked(Rc<Connection>);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.0.blocked.set(self.0.blocked.get() - 1);
+    }
+}
+
 impl Room {
+    /// Notes that the body waits for the instance to take more.
+    pub fn block(&self) -> Blocked {
+        let connection = &self.connection;
+        connection.blocked.set(connection.blocked.get() + 1);
+        Blocked(Rc::clone(connection))
+    }
+
     /// The connection is of no use any more.
     pub fn give_up(&self) {
         self.connection.ended.set(true);
@@ -209,6 +231,7 @@ async fn connect(worker: Rc<Worker>, instance: Arc<Instance>) -> Result<(), Rc<s
     let connection = Rc::new(Connection {
         requests,
         streams: Cell::new(0),
+        blocked: Cell::new(0),
         idle_since_ms: Cell::new(worker.sweep.now_ms()),
         ended: Cell::new(false),
     });

@@ -1,7 +1,7 @@
 //! One request on a stream of an HTTP/2 connection to an instance: both bodies move at the same time, each as fast as
 //! its receiver takes it.
 
-use super::connections::Room;
+use super::connections::{Blocked, Room};
 use super::downstream::{Downstream, NoPart, Part};
 use super::message;
 use super::replay::Replay;
@@ -70,6 +70,9 @@ pub struct Exchange<'a, D> {
     intake: &'a Intake,
     finished: &'a mut Finished,
     replay: &'a mut Replay,
+    room: &'a Room,
+    /// While the body waits for the instance to take more.
+    blocked: Option<Blocked>,
     request: SendStream<Bytes>,
     piece: Bytes,
     granting: usize,
@@ -82,7 +85,7 @@ pub struct Exchange<'a, D> {
 impl<'a, D: Downstream> Exchange<'a, D> {
     /// Sends the head of the request; `None` if the connection takes none.
     pub fn begin(
-        (side, room): (&'a mut D, &mut Room),
+        (side, room): (&'a mut D, &'a mut Room),
         (intake, finished): (&'a Intake, &'a mut Finished),
         replay: &'a mut Replay,
         request: Request<()>,
@@ -96,6 +99,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             intake,
             finished,
             replay,
+            room,
+            blocked: None,
             request: sending,
             piece: Bytes::new(),
             granting: 0,
@@ -206,11 +211,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         while !self.piece.is_empty() {
             self.request.reserve_capacity(self.piece.len());
             if self.request.capacity() == 0 {
-                match ready!(self.request.poll_capacity(context)) {
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => return Poll::Ready(Err(())),
+                match self.request.poll_capacity(context) {
+                    Poll::Ready(Some(Ok(_))) => continue,
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(())),
+                    Poll::Pending => {
+                        self.blocked.get_or_insert_with(|| self.room.block());
+                        return Poll::Pending;
+                    }
                 }
             }
+            self.blocked = None;
             let length = self.request.capacity().min(self.piece.len());
             let part = self.piece.split_to(length);
             if self.request.send_data(part, false).is_err() {

@@ -199,6 +199,43 @@ fn a_slow_reader_holds_up_neither_the_others_nor_the_proxys_memory() {
 }
 
 #[test]
+fn a_body_that_is_not_taken_holds_up_no_other_client() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let origin = H2Origin::new(move |mut request, mut respond| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if request.uri().path() == "/stuck" {
+                counted.fetch_add(1, SeqCst);
+                // Holds the whole window of its connection and takes nothing of it.
+                let _ = std::future::poll_fn(|context| respond.poll_reset(context)).await;
+                return;
+            }
+            if read(request.body_mut()).await.is_ok() {
+                say("ok", respond).await;
+            }
+        }
+    });
+    let rig = serving_h2c(origin.address);
+    let body = vec![b'x'; 200_000];
+    let post = |path: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 200000\r\n\r\n")
+    };
+    let mut stuck: Vec<_> = (0..4).map(|_| rig.plain()).collect();
+    for (index, wire) in stuck.iter_mut().enumerate() {
+        wire.send(post("/stuck"));
+        wire.send(&body);
+        eventually("the application has it", || begun.load(SeqCst) == index + 1);
+    }
+    for _ in 0..10 {
+        let mut wire = rig.plain();
+        wire.send(post("/"));
+        wire.send(&body);
+        assert_eq!(wire.response().text(), "ok");
+    }
+}
+
+#[test]
 fn what_an_application_has_not_looked_at_is_sent_again() {
     // The first connection refuses its first stream and then goes away with another under way.
     let origin = H2Origin::raw(|stream, number| async move {
