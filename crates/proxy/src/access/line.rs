@@ -16,6 +16,7 @@
 //! | `failed`, `reason` | which side failed (`client`, `instance`, `platform`) and the slug of `X-Apron-Reason`; empty if none did |
 
 use crate::h1::request::Request;
+use memchr::memchr;
 use std::time::Duration;
 
 /// Longest text of a client that is kept, in bytes.
@@ -65,7 +66,8 @@ pub struct Ended<'a> {
 /// The part of a line that is known when the request comes.
 pub fn request(request: &Request<'_, '_>, asked: Asked<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(LINE_BYTES);
-    let path = request.target.split('?').next().unwrap_or_default();
+    let target = request.target.as_bytes();
+    let path = &target[..memchr(b'?', target).unwrap_or(target.len())];
     let agent = request
         .headers
         .iter()
@@ -83,7 +85,7 @@ pub fn request(request: &Request<'_, '_>, asked: Asked<'_>) -> Vec<u8> {
     out.extend_from_slice(br#"\",\"host\":\""#);
     out.extend_from_slice(request.host.name.as_bytes());
     out.extend_from_slice(br#"\",\"path\":\""#);
-    text(path.as_bytes(), &mut out);
+    text(path, &mut out);
     out.extend_from_slice(br#"\",\"protocol\":\""#);
     out.extend_from_slice(asked.protocol.as_bytes());
     out.extend_from_slice(br#"\",\"request_id\":\""#);
@@ -131,15 +133,28 @@ pub fn number(mut number: u64, out: &mut Vec<u8>) {
         return out.push(b'0' + number as u8);
     }
     let (mut digits, mut at) = ([0; 20], 20);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
+    while number >= 10 {
+        let pair = PAIRS[(number % 100) as usize];
+        number /= 100;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&pair);
     }
+    if number > 0 {
+        at -= 1;
+        digits[at] = b'0' + number as u8;
+    }
+    out.extend_from_slice(&digits[at..]);
 }
+
+/// The numbers below 100 in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let (mut pairs, mut at) = ([[0; 2]; 100], 0);
+    while at < 100 {
+        pairs[at] = [b'0' + at as u8 / 10, b'0' + at as u8 % 10];
+        at += 1;
+    }
+    pairs
+};
 
 /// An id as it stands in a line: once for all its lines.
 pub fn id(id: &str) -> Box<[u8]> {
@@ -177,6 +192,22 @@ fn escaped(value: &[u8], out: &mut Vec<u8>) {
                 out.extend_from_slice(&[DIGITS[code >> 4], DIGITS[code & 15]]);
             }
             char => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        let powers = (0..20).map(|power| 10u64.pow(power));
+        let around = powers.flat_map(|power| [power - 1, power, power + 1, power / 7 * 6]);
+        for value in around.chain([0, 42, 99, 101, u64::MAX]) {
+            let mut out = Vec::new();
+            number(value, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
         }
     }
 }
