@@ -35,12 +35,14 @@ enum Form {
 impl ArnPattern {
     /// A value of a condition with an ARN operator: wildcards and variables anywhere.
     pub(super) fn parse_condition(source: &str, variables: bool) -> Result<ArnPattern, String> {
-        ArnPattern::parse(source, variables)
+        ArnPattern::parse(source, variables, |source| {
+            format!("The value {source} is not an ARN of six parts or \"*\".")
+        })
     }
 
     /// An entry of `Resource` or `NotResource`: partition and service are no variables.
     pub(super) fn parse_resource(source: &str, variables: bool) -> Result<ArnPattern, String> {
-        let pattern = ArnPattern::parse(source, variables)?;
+        let pattern = ArnPattern::parse(source, variables, not_arn)?;
         match &pattern.form {
             Form::Any => {}
             Form::Variable => return Err(not_arn(source)),
@@ -49,7 +51,11 @@ impl ArnPattern {
         Ok(pattern)
     }
 
-    fn parse(source: &str, variables: bool) -> Result<ArnPattern, String> {
+    fn parse(
+        source: &str,
+        variables: bool,
+        not_arn: fn(&str) -> String,
+    ) -> Result<ArnPattern, String> {
         let syntax = Syntax {
             wildcards: true,
             variables,
@@ -103,8 +109,8 @@ impl ArnPattern {
         result
     }
 
-    /// Compares an ARN so that a `*` may span any colon, which is the wider of two readings of the documentation: a `*` at the
-    /// end of a part "can expand to match beyond the colon boundaries". It is for what takes access away.
+    /// Compares an ARN so that a `*` may span any colon. The documentation lets a `*` at the end of a part do so; for what takes
+    /// access away this wider reading counts, too.
     pub fn matches_widely(&self, arn: &str, context: &Context) -> Matched {
         match self.matches(arn, context) {
             Matched::Yes => Matched::Yes,

@@ -210,7 +210,7 @@ fn conditions_are_known_and_complete() {
         ),
         (json!({"BinaryEquals": {"aws:x": "%%"}}), "not binary data"),
         (json!({"Bool": {"aws:x": "yes"}}), "not true or false"),
-        (json!({"ArnLike": {"aws:x": "bucket"}}), "ARN format"),
+        (json!({"ArnLike": {"aws:x": "bucket"}}), "not an ARN"),
         (json!({"StringLike": {"aws:x": "${aws:y"}}), "has no end"),
         (
             json!({"StringLike": {"aws:x": "${y}"}}),
