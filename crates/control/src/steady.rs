@@ -196,6 +196,11 @@ impl Steady {
         }
         let repairs = repairs(wanted, &deployed.config.health, &own, setback, now);
         if repairs.is_empty() {
+            // What could not be started is not wanted any more: the next one that is may well start.
+            let complete = present == wanted && own.iter().all(|(i, _)| i.ready);
+            if complete && engine.troubles.clear(id) {
+                engine.routes.refresh_service(id).await?;
+            }
             return Ok(());
         }
         self.make(service, deployed, &own, repairs).await

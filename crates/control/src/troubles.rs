@@ -16,15 +16,15 @@ impl Troubles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the last attempt to start an instance failed, and how; `true` when that is news.
-    pub fn note(&self, service: &ServiceId, text: &str) -> bool {
-        let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
-        self.all().insert(service.clone(), text.clone()) != Some(text)
+    /// Notes that the last attempt to start an instance failed, and how.
+    pub fn note(&self, service: &ServiceId, text: &str) {
+        let text = text.chars().take(TEXT_CHARS_MAX).collect();
+        self.all().insert(service.clone(), text);
     }
 
-    /// An instance became ready, or the service is something else now.
-    pub fn clear(&self, service: &ServiceId) {
-        self.all().remove(service);
+    /// An instance became ready, or none is missing, or the service is something else now; `true` when that ends one.
+    pub fn clear(&self, service: &ServiceId) -> bool {
+        self.all().remove(service).is_some()
     }
 
     /// Why the service cannot start an instance.

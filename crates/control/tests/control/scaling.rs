@@ -295,6 +295,28 @@ fn a_service_that_cannot_start_says_why_until_it_can() {
 }
 
 #[test]
+fn a_trouble_ends_with_the_wish_for_an_instance() {
+    let scene = Scene::sleeping();
+    scene.pass_with(31, 0);
+    scene.runs(0);
+    let crash = Behaviour::Crash {
+        code: 9,
+        line: "no licence found".to_owned(),
+    };
+    scene.world.instances.script(&scene.image, crash);
+    scene.world.proxy.want(&scene.id, 0, 1);
+    scene
+        .life
+        .eventually("the trouble to be routed", || scene.trouble());
+    scene.life.eventually("the service to sleep again", || {
+        scene.pass_with(1, 0);
+        scene.trouble().is_none().then_some(())
+    });
+    scene.runs(0);
+    scene.life.kill();
+}
+
+#[test]
 fn an_image_that_cannot_be_prepared_is_trouble_too_and_is_not_tried_without_pause() {
     let scene = Scene::sleeping();
     scene.pass_with(31, 0);
