@@ -6,10 +6,10 @@ use crate::rig::frames::{
     SETTINGS, WINDOW_UPDATE, frame, literal, request,
 };
 use crate::rig::origin::{Origin, receive, respond};
-use crate::rig::{HOST, Rig, be_slow, eventually};
+use crate::rig::{HOST, Rig, at_a_stand, eventually};
 use std::io::Write;
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// HTTP/2's error codes (RFC 9113 section 7).
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -257,9 +257,15 @@ fn priorities_and_unknown_frames() {
 
 #[test]
 fn windows_that_stay_closed_hold_little_memory() {
-    let origin = Origin::http(|_, stream| {
+    let written = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&written);
+    let origin = Origin::http(move |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n")?;
-        (0..1024).try_for_each(|_| stream.write_all(&[b'x'; 65_536]))
+        (0..1024).try_for_each(|_| {
+            stream.write_all(&[b'x'; 65_536])?;
+            counted.fetch_add(65_536, SeqCst);
+            Ok(())
+        })
     });
     let rig = Rig::serving(origin.address);
     assert_eq!(rig.plain().get("unknown.test", "/").status, 404);
@@ -280,7 +286,7 @@ fn windows_that_stay_closed_hold_little_memory() {
             connection.until(|frame| frame.kind == HEADERS).unwrap();
         }
     }
-    be_slow(Duration::from_millis(300));
+    at_a_stand("the application is held back", || written.load(SeqCst));
     let held = rig.resident_kib().saturating_sub(before);
     assert!(
         held < 100 * 128 + HELD_KIB_MAX,
