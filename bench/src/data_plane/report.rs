@@ -22,7 +22,9 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
         "\nEvery contender routes 10,000 services, has two threads and the same application behind it. {runs} runs of each \
          work, in turns and in random order; medians. Processor time is what the scheduler accounts to the proxy's \
          processes. Apron and nginx write their access logs (Apron's to its control plane, which got {logged} lines), the \
-         others write none. Clients: wrk, h2load, and one of our own for new connections and the fixed rate.\n"
+         others write none. Clients: wrk, h2load, and one of our own for new connections and the fixed rate. Load of the \
+         machine at the end (1, 5, 15 minutes): {}.\n",
+        load()
     );
     for (work, title, _) in WORKS {
         let rows: Vec<_> = measured.iter().filter(|row| row.work == work).collect();
@@ -47,11 +49,10 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
             });
             let _ = writeln!(
                 text,
-                "| {} | {} | {}–{} | {} | {} | {} | {p50} | {p99} | {p999} |",
+                "| {} | {} | {} | {} | {} | {} | {p50} | {p99} | {p999} |",
                 row.who,
                 number(cpu, 1),
-                number(least, 1),
-                number(most, 1),
+                range(least, most),
                 number(cpu / nginx, 2),
                 number(cpu / haproxy, 2),
                 number(median(row.samples.iter().map(|it| it.rate)), 0),
@@ -60,6 +61,13 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
     }
     text.push_str(&memory(idle));
     text
+}
+
+/// How much else the machine did, or was asked to do.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let fields: Vec<_> = text.split_whitespace().take(3).collect();
+    fields.join(", ")
 }
 
 /// What was to be reached and what was.
@@ -144,6 +152,13 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
         0 => f64::NAN,
         count if count % 2 == 1 => values[count / 2],
         count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
+}
+
+fn range(least: f64, most: f64) -> String {
+    match least.is_nan() {
+        true => "–".to_owned(),
+        false => format!("{least:.1}–{most:.1}"),
     }
 }
 

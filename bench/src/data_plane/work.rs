@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 64;
 const LARGE_CONNECTIONS: usize = 16;
 
 /// Connections, streams of each and requests of HTTP/2.
-const HTTP2: (usize, usize, usize) = (16, 32, 60_000);
+const HTTP2: (usize, usize, usize) = (16, 32, 25_000);
 
 /// New connections at the same time.
 const PARALLEL: usize = 16;

@@ -4,7 +4,7 @@ use super::line::number;
 use super::{Entry, Lines};
 use apron_link::frame::MESSAGE_BYTES_MAX;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Most bytes of lines that wait for the control plane; beyond it the oldest are dropped and counted.
@@ -88,8 +88,9 @@ impl Batch {
     pub fn frame(&self) -> Vec<u8> {
         let mut lines: Vec<(&Entry, &[u8])> = self.parts.iter().flat_map(Lines::iter).collect();
         // Most batches are of few services, and each worker's lines are in order.
-        lines.sort_by(|(a, _), (b, _)| {
-            (&a.service.id, a.ended_ms).cmp(&(&b.service.id, b.ended_ms))
+        lines.sort_by(|(a, _), (b, _)| match Arc::ptr_eq(&a.service, &b.service) {
+            true => a.ended_ms.cmp(&b.ended_ms),
+            false => (&a.service.id, a.ended_ms).cmp(&(&b.service.id, b.ended_ms)),
         });
         let bytes: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
         let mut out = Vec::with_capacity(bytes + lines.len() * 24 + 256);
