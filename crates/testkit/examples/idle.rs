@@ -33,9 +33,9 @@ fn main() {
         processor_ms() - before
     );
     // The first probes of what was found running.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::park_timeout(Duration::from_secs(5));
     let before = processor_ms();
-    std::thread::sleep(IDLE);
+    std::thread::park_timeout(IDLE);
     let idle = (processor_ms() - before) as f64 / IDLE.as_millis() as f64;
     println!(
         "idle: {:.2} % of a processor, {} probes a second among it",
