@@ -21,9 +21,9 @@ use work::{Sample, WORKS, Work};
 const RUNS_MIN: u32 = 5;
 const RUNS_DIVISOR: u32 = 4;
 
-/// Idle connections that are held: as many as twice fit into 20,000 open files, because a proxy keeps one for the
-/// application with each.
-const IDLE: usize = 9_500;
+/// Idle connections that are held: with 20,000 open files, Apron's proxy takes this many and keeps as many descriptors
+/// for connections to instances and a share for their brakes.
+const IDLE: usize = 7_000;
 
 /// How long memory may take to be given back after the last request.
 const SETTLE: Duration = Duration::from_secs(3);
