@@ -191,9 +191,10 @@ impl Link {
         }
     }
 
-    /// Finishes what is under way within `within`. The next proxy gets the brakes.
+    /// Finishes what is under way within `within`. The next proxy gets the brakes and keeps the table.
     fn retire(&mut self, within: Duration) {
         self.brakes.retire();
+        self.keeper.retire();
         self.publisher.retire(within);
     }
 

@@ -6,6 +6,10 @@
 //! two into a new snapshot, and the part that was put aside is removed. After a crash at any moment the files make the
 //! table of the last whole change: changes that are in the snapshot already are passed over by their numbers, and what
 //! comes after a piece that cannot be understood does not count.
+//!
+//! While one process takes over from another, both know these files. The next one makes a journal of its own with its first
+//! whole table, and what the former one still appends goes to a file that has no name any more; once it is told to
+//! retire it writes nothing.
 
 pub mod files;
 
@@ -14,7 +18,7 @@ use apron_link::proxy::{RouteChange, RouteTable};
 use files::{JOURNAL, JOURNAL_ASIDE, Loaded};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 
@@ -35,6 +39,7 @@ pub struct Keeper {
     unwritten: Vec<u8>,
     /// Changes are missing in the journal: nothing more is appended until there is another snapshot.
     broken: bool,
+    retired: bool,
     compaction: Option<JoinHandle<io::Result<u64>>>,
 }
 
@@ -49,6 +54,7 @@ impl Keeper {
             snapshot_bytes: 0,
             unwritten: Vec::new(),
             broken: true,
+            retired: false,
             compaction: None,
         };
         let Loaded {
@@ -82,10 +88,14 @@ impl Keeper {
     /// Keeps a whole table in the place of everything before it. When this is over, the table is on the disk itself.
     pub async fn replace(&mut self, table: RouteTable) {
         self.compacted().await;
+        if self.retired {
+            return;
+        }
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || {
             let bytes = files::write_snapshot(&path, &table)?;
             files::remove(&path.with_extension(JOURNAL_ASIDE))?;
+            files::remove(&path.with_extension(JOURNAL))?;
             Ok((bytes, files::open_journal(&path, 0)?))
         });
         self.unwritten = Vec::new();
@@ -151,7 +161,30 @@ impl Keeper {
         self.compaction = Some(tokio::task::spawn_blocking(move || files::compact(&path)));
     }
 
+    /// Keeps nothing any more: another process does.
+    pub fn retire(&mut self) {
+        self.retired = true;
+        self.stop();
+    }
+
+    /// Keeps no changes until there is another whole table.
+    fn stop(&mut self) {
+        (self.journal, self.broken, self.unwritten) = (None, true, Vec::new());
+    }
+
+    /// Whether another process has put its own journal in the place of this one's.
+    fn is_superseded(&self) -> io::Result<bool> {
+        let identity = |it: std::fs::Metadata| (it.dev(), it.ino());
+        let ours = self.journal.as_ref().map(File::metadata).transpose()?;
+        let named = std::fs::metadata(self.path.with_extension(JOURNAL))?;
+        Ok(ours.map(identity) != Some(identity(named)))
+    }
+
     fn put_journal_aside(&mut self) -> io::Result<()> {
+        if self.is_superseded()? {
+            self.stop();
+            return Err(io::Error::other("another process keeps it now"));
+        }
         std::fs::rename(
             self.path.with_extension(JOURNAL),
             self.path.with_extension(JOURNAL_ASIDE),

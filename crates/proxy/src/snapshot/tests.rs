@@ -129,6 +129,27 @@ async fn an_interrupted_compaction_is_done_again() {
     assert_eq!(services(&again(&path)), ["a", "b", "c"]);
 }
 
+#[tokio::test]
+async fn a_former_process_does_not_spoil_what_the_next_one_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("routes.json");
+    let mut former = kept(&path).await;
+    former.append(&change(1, "b"));
+    let (mut next, table) = Keeper::open(path.clone());
+    next.replace(table.unwrap()).await;
+    former.append(&change(2, "former"));
+    next.append(&change(2, "next"));
+    former.append(&change(3, "former"));
+    assert_eq!(services(&again(&path)), ["a", "b", "next"]);
+    assert!(former.put_journal_aside().is_err());
+    next.append(&change(3, "more"));
+    assert_eq!(services(&again(&path)), ["a", "b", "more", "next"]);
+    next.retire();
+    next.append(&change(4, "retired"));
+    next.replace(RouteTable::default()).await;
+    assert_eq!(again(&path).generation, 4);
+}
+
 #[test]
 fn a_damaged_file_counts_as_none() {
     let directory = tempfile::tempdir().unwrap();
