@@ -58,6 +58,18 @@ pub fn start(runs: u32) -> Result<Table> {
     })
 }
 
+/// An idle instance that gets its processor back.
+pub fn thaw(runs: u32) -> Result<Table> {
+    Ok(Table {
+        title: "Thaw: from the release of an idle instance's brake to its next instruction"
+            .to_owned(),
+        unit: "ms",
+        columns: PERCENTILES,
+        rows: example("thaw", &["--runs", &runs.to_string()])?,
+        notes: Vec::new(),
+    })
+}
+
 /// Unpacking the Python base image, next to skopeo and umoci.
 pub fn unpack(runs: u32) -> Result<Table> {
     let runs = runs.min(UNPACK_RUNS_MAX);

@@ -5,6 +5,8 @@
 //! output; the clock starts when `create` is called, or just before the other program is started. The three take turns, so
 //! that a noisy machine is noisy for all of them. The last line printed is the result as JSON.
 
+mod image;
+
 use anyhow::{Context, Result, bail, ensure};
 use apron_compute::{Compute, ComputeEvent, InstanceSpec};
 use apron_domain::{Digest, InstanceId, Millis, ServiceId};
@@ -91,20 +93,12 @@ fn options() -> Result<Options> {
 
 /// A static program whose first act is to print the monotonic clock, in nanoseconds.
 fn first_instruction(directory: &Path) -> Result<PathBuf> {
-    let source = directory.join("first.c");
-    let program = directory.join("first");
-    std::fs::write(
-        &source,
+    image::compile(
+        directory,
+        "first",
         "#include <stdio.h>\n#include <time.h>\nint main(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);\n\
          printf(\"%lld\\n\", t.tv_sec * 1000000000LL + t.tv_nsec); return 0; }\n",
-    )?;
-    let compiled = Command::new("cc")
-        .args(["-O2", "-static", "-o"])
-        .arg(&program)
-        .arg(&source)
-        .status()?;
-    ensure!(compiled.success(), "cc failed");
-    Ok(program)
+    )
 }
 
 struct Bench {
@@ -126,7 +120,7 @@ impl Bench {
         );
         config.instance_network = "10.212.0.0/16".parse()?;
         let store = ContentStore::open(&directory.join("images"))?;
-        let image = image(&directory.join("images"), program)?;
+        let image = image::put(&directory.join("images"), program)?;
         let bundle = bundle(&directory.join("bundle"), program)?;
         let node = Node::start(config.clone(), store, clock()).await?;
         node.prepare(&image).await?;
@@ -220,40 +214,6 @@ impl Bench {
             .with_context(|| format!("{program} printed `{text}` and `{errors}`"))?;
         Ok((first - asked) as f64 / 1e6)
     }
-}
-
-fn image(store: &Path, program: &Path) -> Result<Digest> {
-    let mut layer = tar::Builder::new(Vec::new());
-    layer.append_path_with_name(program, "first")?;
-    let layer = layer.into_inner()?;
-    let diff_id = blob(store, &layer)?;
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/first"]},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-    })
-    .to_string();
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": blob(store, config.as_bytes())?, "size": config.len(),
-        },
-        "layers": [{
-            "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": diff_id, "size": layer.len(),
-        }],
-    });
-    Ok(Digest::parse(&blob(
-        store,
-        manifest.to_string().as_bytes(),
-    )?)?)
-}
-
-fn blob(store: &Path, bytes: &[u8]) -> Result<String> {
-    let digest = apron_oci::Digest::of(bytes).to_string();
-    let directory = store.join("blobs/sha256");
-    std::fs::create_dir_all(&directory)?;
-    std::fs::write(directory.join(digest.trim_start_matches("sha256:")), bytes)?;
-    Ok(digest)
 }
 
 /// A bundle with what an instance has: new namespaces, limits, a filter of system calls, masked paths, dropped

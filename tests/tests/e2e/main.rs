@@ -1,5 +1,6 @@
 //! End to end: real programs, real clients, real kernel. `cargo xtask test` prepares what these tests need.
 
+mod access_log;
 mod auto_deploy;
 mod bad_input;
 mod broken_create;
