@@ -21,13 +21,20 @@ try {
   assert.equal(response.status(), 200);
   assert.equal(await page.$eval('#text', (text) => text.textContent), 'hello');
 
-  const seen = await page.evaluate(async () => {
+  const failures = [];
+  page.on('requestfailed', (request) => failures.push(`${request.url()} ${request.failure().errorText}`));
+  const evaluated = page.evaluate(async () => {
     const text = (bytes) => new TextDecoder().decode(bytes);
-    const go = () => fetch('/go', { method: 'POST' });
+    // "Failed to fetch" alone would not say which.
+    const get = (path, options) =>
+      fetch(path, options).catch((error) => {
+        throw new Error(`${path}: ${error}`);
+      });
+    const go = () => get('/go', { method: 'POST' });
     const seen = { protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol };
 
     // A response in parts: the second comes only after the first was seen.
-    const parts = (await fetch('/stream')).body.getReader();
+    const parts = (await get('/stream')).body.getReader();
     seen.parts = [text((await parts.read()).value)];
     await go();
     seen.parts.push(text((await parts.read()).value));
@@ -49,8 +56,8 @@ try {
     const body = new ReadableStream({
       pull: (sink) => (left-- > 0 ? sink.enqueue(new Uint8Array(50_000)) : sink.close()),
     });
-    seen.upload = await (await fetch('/upload', { method: 'POST', body, duplex: 'half' })).text();
-    seen.large = (await (await fetch('/large')).arrayBuffer()).byteLength;
+    seen.upload = await (await get('/upload', { method: 'POST', body, duplex: 'half' })).text();
+    seen.large = (await (await get('/large')).arrayBuffer()).byteLength;
 
     seen.websocket = await new Promise((done, failed) => {
       const socket = new WebSocket(`wss://${location.host}/ws`);
@@ -65,6 +72,7 @@ try {
     });
     return seen;
   });
+  const seen = await evaluated.catch((error) => assert.fail(`${error} ${failures}`));
   assert.deepEqual(seen, {
     protocol: 'h2',
     parts: ['one', 'two'],

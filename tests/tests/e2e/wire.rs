@@ -1,7 +1,7 @@
 //! Other protocols than plain requests, with the libraries people use: gRPC and WebSocket; and
 //! a real browser.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use apron_e2e::api::LOGS;
 use apron_e2e::service::{Service, create_input};
 use apron_e2e::{Platform, assets, run};
@@ -66,7 +66,11 @@ fn a_browser_works_with_streams_events_uploads_and_websockets() -> Result<()> {
         .arg(platform.https_port().to_string())
         .arg(&service.url)
         .arg(platform.dir().join("profile"));
-    let said = run::ok(&mut command)?;
+    let said = run::ok(&mut command).with_context(|| {
+        let group = format!("/aws/apprunner/{}/{}/service", service.name, service.id);
+        let log = platform.call(LOGS, "FilterLogEvents", &json!({ "logGroupName": group }));
+        format!("the service's log: {log:#?}")
+    })?;
     ensure!(said.trim_end().ends_with("done"), "{said}");
     Ok(())
 }
