@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
 
-/// Prints the time, in nanoseconds, whenever more than ten milliseconds have passed since it looked last.
+/// Whenever more than ten milliseconds have passed since it looked last, prints when that was and the time, in nanoseconds.
 const PROGRAM: &str = "#include <stdio.h>\n#include <time.h>\nint main(void) { struct timespec t; long long now, last = 0;\n\
     for (;;) { clock_gettime(CLOCK_MONOTONIC, &t); now = t.tv_sec * 1000000000LL + t.tv_nsec;\n\
-    if (now - last > 10000000) { printf(\"%lld\\n\", now); fflush(stdout); } last = now; } }\n";
+    if (now - last > 10000000) { printf(\"%lld %lld\\n\", last, now); fflush(stdout); } last = now; } }\n";
 
 /// How long an instance is braked before it is released.
 const BRAKED: Duration = Duration::from_millis(230);
@@ -103,9 +103,11 @@ async fn thaw(brake: &Brake, events: &mut Receiver<ComputeEvent>) -> Result<Opti
         };
         match event {
             ComputeEvent::Output { line, .. } => {
-                let went_on: u64 = line.parse()?;
+                let (stopped, went_on) = line.split_once(' ').context("two times")?;
+                let (stopped, went_on): (u64, u64) = (stopped.parse()?, went_on.parse()?);
                 if went_on > released {
-                    return Ok(Some((went_on - released) as f64 / 1e6));
+                    let thawed = (went_on - released) as f64 / 1e6;
+                    return Ok((stopped < released).then_some(thawed));
                 }
             }
             ComputeEvent::Exited { exit, .. } => bail!("the application ended: {exit:?}"),
