@@ -1,6 +1,7 @@
 //! Apron next to its peers, on this machine, in one run: `cargo xtask bench`. Absolute times depend on the machine;
 //! the ratios are the result.
 
+mod api;
 mod data_plane;
 mod examples;
 mod memory;
@@ -19,7 +20,7 @@ struct Arguments {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, thaw, unpack, memory, scaling, instructions or data-plane. The other sections of the
+    /// Only this measurement: update, start, thaw, unpack, memory, scaling, api, instructions or data-plane. The other sections of the
     /// results stay as they are.
     #[arg(long)]
     only: Option<String>,
@@ -37,13 +38,14 @@ struct Arguments {
 /// One measurement: its name, and what it answers in Markdown.
 type Measurement = (&'static str, fn(u32) -> Result<String>);
 
-const MEASUREMENTS: [Measurement; 8] = [
+const MEASUREMENTS: [Measurement; 9] = [
     ("update", |runs| Ok(update::measure(runs)?.render())),
     ("start", |runs| Ok(examples::start(runs)?.render())),
     ("thaw", |runs| Ok(examples::thaw(runs)?.render())),
     ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
     ("memory", |runs| Ok(memory::measure(runs)?.render())),
     ("scaling", scaling::measure),
+    ("api", |_| api::measure()),
     ("instructions", |runs| {
         Ok(data_plane::instructions::measure(runs)?.render())
     }),

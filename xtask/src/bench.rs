@@ -12,7 +12,7 @@ pub struct Options {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack, memory, scaling, instructions or data-plane.
+    /// Only this measurement: update, start, unpack, memory, scaling, api, instructions or data-plane.
     #[arg(long)]
     only: Option<String>,
     /// Only count the data plane's instructions and compare them with `bench/instructions.json`; needs no root.
@@ -61,6 +61,8 @@ pub fn run(options: &Options) -> Result<()> {
                 "apron-oci",
                 "-p",
                 "apron-proxy",
+                "-p",
+                "apron-testkit",
                 "--bins",
                 "--examples",
             ]),

@@ -103,6 +103,11 @@ impl Life {
 
     /// The connection of an AWS SDK to this control plane, for clients with the root's access key.
     pub fn sdk_connector(&self) -> SdkConnector {
+        SdkConnector::new(self.endpoint())
+    }
+
+    /// The AWS endpoint of this control plane, for clients with the root's access key.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
         let services: Vec<Arc<dyn ApiService>> = vec![
             Arc::new(self.platform.app_runner()),
             Arc::new(self.platform.operator()),
@@ -110,13 +115,13 @@ impl Life {
         let settings = &self.platform.engine().settings;
         let secret = Secret::new(SECRET_ACCESS_KEY);
         let root = RootCredentials::new(&settings.account, ACCESS_KEY_ID, secret);
-        SdkConnector::new(Arc::new(Endpoint::new(
+        Arc::new(Endpoint::new(
             services,
             Arc::new(root),
             settings.region.clone(),
             Arc::new(Machine),
             Arc::new(Machine),
-        )))
+        ))
     }
 
     /// A way for a client of another thread, which outlives this run.
