@@ -78,6 +78,7 @@ fn rules() -> Vec<Rule> {
                 "tests/apps/",
                 "xtask/src/up/sample.rs",
                 "crates/apron/src/process.rs",
+                "crates/apron/src/proxy.rs",
                 "crates/apron/src/up.rs",
                 "crates/node/src/cgroup.rs",
                 "crates/proxy/tests/proxy/rig.rs",

@@ -125,13 +125,19 @@ impl Steady {
             reason.push_str(&format!(". Its last output: {line}"));
         }
         if !instance.ready || setback.pause_ms() > 0 {
-            let trouble = format!("the last attempt to start an instance failed: {reason}");
-            engine.troubles.note(&service.id, &trouble);
+            engine.troubles.note(&service.id, &said_in_public(why));
         }
         tracing::warn!(service = %service.name, instance = %id, why, "instance is replaced");
         let text = format!("Instance {id} is replaced. Reason: {reason}");
         engine.chronicle.note(service, &text, now).await;
     }
+}
+
+/// What anybody who asks for the service is told. Evidence, which stands after a colon in the reason, and what the
+/// application printed are for its owner and stay in the events.
+fn said_in_public(why: &str) -> String {
+    let what = why.split(": ").next().unwrap_or_default();
+    format!("the last attempt to start an instance failed: {what}; the service's events say more")
 }
 
 fn retiring(instance: &Instance, now: Millis) -> Instance {
