@@ -269,6 +269,37 @@ pub struct Service {
     pub deleted_at: Option<Millis>,
 }
 
+/// What lists show of a service: some members of its stored form.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ServiceSummary {
+    /// As [`Service::id`].
+    pub id: ServiceId,
+    /// As [`Service::name`].
+    pub name: String,
+    /// As [`Service::label`].
+    pub label: String,
+    /// As [`Service::status`].
+    pub status: ServiceStatus,
+    /// As [`Service::created_at`].
+    pub created_at: Millis,
+    /// As [`Service::updated_at`].
+    pub updated_at: Millis,
+}
+
+impl Service {
+    /// What lists show of it.
+    pub fn summary(&self) -> ServiceSummary {
+        ServiceSummary {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            label: self.label.clone(),
+            status: self.status,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
 /// Tags a resource may have (the limit AWS has everywhere).
 pub const TAGS_MAX: usize = 50;
 

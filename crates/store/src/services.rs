@@ -5,6 +5,7 @@ use crate::error::{StoreError, at};
 use crate::operations;
 use crate::record::{RECORD_VERSION, Row, column, decode, decode_all, encode, variant};
 use crate::{PAGE_RECORDS_MAX, Store};
+use apron_domain::service::ServiceSummary;
 use apron_domain::{Millis, Operation, Service, ServiceId, ServiceStatus};
 
 impl Store {
@@ -56,12 +57,13 @@ impl Store {
         row.map(|row| decode(doing, &row)).transpose()
     }
 
-    /// A page of the services that are not deleted, oldest first, behind `after` (creation time and id).
-    pub async fn services(
+    /// A page of the services that are not deleted, oldest first, behind `after` (creation time and id), as lists show
+    /// them. Of a record only these members are read: a page of whole services costs twice as much.
+    pub async fn service_summaries(
         &self,
         after: Option<&(Millis, ServiceId)>,
         limit: u32,
-    ) -> Result<Vec<Service>, StoreError> {
+    ) -> Result<Vec<ServiceSummary>, StoreError> {
         let doing = "list services";
         let (time, id) = after.map_or((-1, ""), |(time, id)| (column(*time), id.as_str()));
         let rows: Vec<Row> = sqlx::query_as(

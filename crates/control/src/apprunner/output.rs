@@ -1,6 +1,7 @@
 //! Services and operations as the API writes them.
 
 use super::AppRunner;
+use apron_domain::service::ServiceSummary;
 use apron_domain::{Operation, Service, ServiceConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub struct ServiceAnswer {
 impl AppRunner {
     /// A service in full, with every default, sizes in plain units.
     pub(super) fn service_output(&self, service: &Service) -> Value {
-        let mut output = self.service_summary(service);
+        let mut output = self.service_summary(&service.summary());
         let config = &service.config;
         output["SourceConfiguration"] = source(config);
         output["InstanceConfiguration"] = json!({
@@ -50,11 +51,11 @@ impl AppRunner {
     }
 
     /// A service as lists show it.
-    pub(super) fn service_summary(&self, service: &Service) -> Value {
+    pub(super) fn service_summary(&self, service: &ServiceSummary) -> Value {
         json!({
             "ServiceName": service.name,
             "ServiceId": service.id.as_str(),
-            "ServiceArn": self.arn_of(service),
+            "ServiceArn": self.engine.settings.service_arn(&service.name, service.id.as_str()),
             "ServiceUrl": self.engine.settings.service_host(&service.label),
             "CreatedAt": service.created_at.as_seconds(),
             "UpdatedAt": service.updated_at.as_seconds(),

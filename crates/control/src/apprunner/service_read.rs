@@ -68,7 +68,7 @@ impl AppRunner {
         let mut found = self
             .engine
             .store
-            .services(after.as_ref(), wanted as u32 + 1)
+            .service_summaries(after.as_ref(), wanted as u32 + 1)
             .await
             .map_err(store_failed)?;
         let more = found.len() > wanted;

@@ -22,7 +22,10 @@ async fn services_are_paged_by_time_and_id() {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let page = store.services(after.as_ref(), limit).await.unwrap();
+            let page = store
+                .service_summaries(after.as_ref(), limit)
+                .await
+                .unwrap();
             assert!(page.len() <= limit as usize);
             let Some(last) = page.last() else { break };
             after = Some((last.created_at, last.id.clone()));
