@@ -1,8 +1,18 @@
-// Opens the application of page_server.py in Chromium: browser.mjs PROGRAM PORT HOST PROFILE.
+// Opens the application of page_server.py in Chromium: browser.mjs PROGRAM PORT HOST PROFILE RELAY. The port is listened on
+// here, in the network of this process, and its connections go on over the relay's Unix socket.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import puppeteer from 'puppeteer-core';
 
-const [program, port, host, profile] = process.argv.slice(2);
+const [program, port, host, profile, relay] = process.argv.slice(2);
+const relayed = net.createServer({ allowHalfOpen: true, noDelay: true }, (inner) => {
+  const outer = net.connect({ path: relay, allowHalfOpen: true });
+  // What breaks on one side breaks on the other.
+  inner.on('error', () => outer.destroy());
+  outer.on('error', () => inner.destroy());
+  inner.pipe(outer).pipe(inner);
+});
+await new Promise((done) => relayed.listen(port, '127.0.0.1', done));
 const browser = await puppeteer.launch({
   executablePath: program,
   userDataDir: profile,
@@ -87,4 +97,5 @@ try {
   console.log('done');
 } finally {
   await browser.close();
+  relayed.close();
 }

@@ -6,6 +6,10 @@ use apron_e2e::api::LOGS;
 use apron_e2e::service::{Service, create_input};
 use apron_e2e::{Platform, assets, run};
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 /// Runs a client of the application and expects it to come to its end.
 fn client(platform: &Platform, script: &str, service: &Service, more: &[&str]) -> Result<()> {
@@ -48,6 +52,34 @@ fn websockets_pass() -> Result<()> {
     client(&platform, "websocket_client.py", &service, &[])
 }
 
+/// Carries connections to a Unix socket on to a port of this machine, for as long as the test's process lives.
+fn offer(path: &Path, port: u16) -> Result<()> {
+    let listener = UnixListener::bind(path).context("could not offer the relay")?;
+    std::thread::spawn(move || {
+        for inner in listener.incoming().flatten() {
+            let Ok(outer) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+                continue;
+            };
+            outer.set_nodelay(true).ok();
+            let (Ok(inner_too), Ok(outer_too)) = (inner.try_clone(), outer.try_clone()) else {
+                continue;
+            };
+            std::thread::spawn(move || carry(inner, outer, |to| to.shutdown(Shutdown::Write)));
+            std::thread::spawn(move || {
+                carry(outer_too, inner_too, |to| to.shutdown(Shutdown::Write))
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Carries one direction to its end, and passes the end on.
+fn carry<R: Read, W: Write>(mut from: R, mut to: W, end: impl FnOnce(&W) -> std::io::Result<()>) {
+    // A connection that breaks is the browser's to judge.
+    std::io::copy(&mut from, &mut to).ok();
+    end(&to).ok();
+}
+
 #[test]
 fn a_browser_works_with_streams_events_uploads_and_websockets() -> Result<()> {
     let platform = Platform::start()?;
@@ -59,13 +91,25 @@ fn a_browser_works_with_streams_events_uploads_and_websockets() -> Result<()> {
         assets::find("browser")?.join("node_modules"),
         platform.dir().join("node_modules"),
     )?;
-    let mut command = platform.client("node");
+    let relay = platform.dir().join("relay.sock");
+    offer(&relay, platform.https_port())?;
+    // A browser gives up its connections when a network interface of the machine comes or goes, as those of instances do:
+    // it has a network of its own, out of which the relay leads.
+    let mut command = platform.client("unshare");
     command
+        .args([
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up && exec node \"$@\"",
+            "sh",
+        ])
         .arg(&script)
         .arg(assets::chromium())
         .arg(platform.https_port().to_string())
         .arg(&service.url)
-        .arg(platform.dir().join("profile"));
+        .arg(platform.dir().join("profile"))
+        .arg(&relay);
     let said = run::ok(&mut command).with_context(|| {
         let group = format!("/aws/apprunner/{}/{}/service", service.name, service.id);
         let log = platform.call(LOGS, "FilterLogEvents", &json!({ "logGroupName": group }));
