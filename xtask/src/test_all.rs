@@ -234,10 +234,15 @@ fn count(mut command: Command) -> Result<Tally> {
     for line in BufReader::new(reader).lines() {
         let line = line.context("the test runner's output could not be read")?;
         println!("    {line}");
-        if let Some((passed, failed)) = summary(&line) {
-            tally.passed += passed;
-            tally.failed += failed;
+        let Some((passed, failed)) = summary(&line) else {
+            continue;
+        };
+        // nextest shows what a failed test's binary said, a summary among it, and its own summary at the end is of all.
+        if line.trim_start().starts_with("Summary") {
+            tally = Tally::default();
         }
+        tally.passed += passed;
+        tally.failed += failed;
     }
     let status = child
         .wait()
