@@ -103,7 +103,7 @@ fn whole_life(line: CommandLine) -> Result<()> {
     let update = [
         "update-service",
         "--instance-configuration",
-        "Cpu=512,Memory=1024",
+        "Cpu=0.5 vCPU,Memory=1 GB",
     ];
     operate(&platform, line, &update, &arn, "RUNNING")?;
     operate(&platform, line, &["pause-service"], &arn, "PAUSED")?;
