@@ -4,7 +4,6 @@ import os
 import socket
 import ssl
 import sys
-from concurrent import futures
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -38,15 +37,6 @@ for compression in ("deflate", None):
             client.send(data)
             assert client.recv(timeout=60) == data
         assert client.ping().wait(20)
-
-# Many at once.
-clients = [open_socket("/") for _ in range(30)]
-for number, client in enumerate(clients):
-    client.send(str(number))
-assert [client.recv(timeout=20) for client in clients] == [str(n) for n in range(30)]
-with futures.ThreadPoolExecutor(10) as pool:
-    list(pool.map(lambda client: client.close(), clients))
-assert all(client.close_code == 1000 for client in clients)
 
 
 def closed(path):
