@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("apron-link", &[]),
     ("apron-oci", &[]),
     ("apron-compute", &["apron-domain"]),
+    ("apron-builder", &["apron-domain"]),
     ("apron-store", &["apron-domain"]),
     ("apron-telemetry", &[]),
     (
