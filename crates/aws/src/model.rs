@@ -269,7 +269,11 @@ impl Model {
 static APPRUNNER: LazyLock<Model> =
     LazyLock::new(|| Model::parse(include_str!("../models/apprunner.json")));
 static ECR: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/ecr.json")));
+static KMS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/kms.json")));
 static LOGS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/logs.json")));
+static SECRETSMANAGER: LazyLock<Model> =
+    LazyLock::new(|| Model::parse(include_str!("../models/secretsmanager.json")));
+static SSM: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/ssm.json")));
 static STS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/sts.json")));
 
 /// AWS App Runner, 2020-05-15, all 37 operations.
@@ -282,9 +286,24 @@ pub fn ecr() -> &'static Model {
     &ECR
 }
 
+/// AWS KMS, 2014-11-01.
+pub fn kms() -> &'static Model {
+    &KMS
+}
+
 /// Amazon CloudWatch Logs, 2014-03-28.
 pub fn logs() -> &'static Model {
     &LOGS
+}
+
+/// AWS Secrets Manager, 2017-10-17.
+pub fn secretsmanager() -> &'static Model {
+    &SECRETSMANAGER
+}
+
+/// AWS Systems Manager, 2014-11-06: of it, Parameter Store.
+pub fn ssm() -> &'static Model {
+    &SSM
 }
 
 /// AWS STS, 2011-06-15.

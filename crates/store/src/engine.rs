@@ -47,6 +47,8 @@ impl Engine {
             .filename(&file)
             .busy_timeout(LOCK_WAIT)
             .foreign_keys(true)
+            // What is deleted or overwritten is not left to be read in free pages.
+            .pragma("secure_delete", "ON")
             .synchronous(SqliteSynchronous::Full);
         let writer = pool(1)
             .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
@@ -87,6 +89,17 @@ impl Engine {
             }
             begun => begun.map_err(at(doing)),
         }
+    }
+
+    /// Rewrites the file without what earlier versions left in free pages, and empties the log beside it.
+    pub(crate) async fn forget_free_pages(&self) -> Result<(), StoreError> {
+        for command in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            sqlx::query(command)
+                .execute(&self.writer)
+                .await
+                .map_err(at("clean the state database"))?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(&self) {

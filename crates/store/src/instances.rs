@@ -94,7 +94,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         let doing = "switch the traffic";
         let mut tx = self.engine().write(doing).await?;
-        services::change_in(&mut tx, doing, &operation.service, service_change).await?;
+        services::change_in(
+            &mut tx,
+            self.sealer(),
+            doing,
+            &operation.service,
+            service_change,
+        )
+        .await?;
         let rows: Vec<Row> =
             sqlx::query_as("SELECT version, record FROM instances WHERE service = ? ORDER BY id")
                 .bind(operation.service.as_str())

@@ -5,6 +5,8 @@
 
 mod cancellations;
 mod configurations;
+mod customer_keys;
+mod data_keys;
 mod engine;
 mod error;
 mod facts;
@@ -16,11 +18,15 @@ mod schema;
 mod seal;
 mod secrets;
 mod services;
+mod vault;
 
+pub use customer_keys::{KEY_RECORDS, customer_key_id, customer_key_of};
+pub use data_keys::Rotation;
 pub use error::StoreError;
 pub use operations::{JOURNAL_LINES_MAX, JournalLine};
 pub use repositories::Repository;
-pub use seal::{SealError, Sealer};
+pub use seal::{CustomerKeyId, EncryptionContext, MasterSource, SealError, Sealer};
+pub use vault::{Change, Changed, Lock, Part};
 
 use engine::Engine;
 use std::path::Path;
@@ -38,24 +44,44 @@ pub struct Store {
 struct Inner {
     engine: Engine,
     sealer: Sealer,
+    /// Held while the master key is replaced.
+    rotation: tokio::sync::Mutex<()>,
 }
 
 impl Store {
-    /// Opens the state in `dir`, makes it when it is missing, and brings its schema up to date.
+    /// Opens the state in `dir` with the master key in the file [`MasterSource::beside`] it; see [`Store::open_with`].
+    pub async fn open(dir: &Path) -> Result<Store, StoreError> {
+        Store::open_with(dir, MasterSource::beside(dir)).await
+    }
+
+    /// Opens the state in `dir`, makes it when it is missing, brings its schema up to date, and seals what an earlier version
+    /// stored in clear.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when the database does not pass its own check, [`StoreError::TooNew`] when a later version of the
     /// platform wrote it, [`StoreError::Sealing`] when the key its secrets are sealed with is missing or unreadable.
-    pub async fn open(dir: &Path) -> Result<Store, StoreError> {
+    pub async fn open_with(dir: &Path, source: MasterSource) -> Result<Store, StoreError> {
         engine::prepare_dir(dir)?;
         let engine = Engine::open(dir).await?;
-        let key_file = dir.join(seal::KEY_FILE);
-        secrets::lost_key_check(&engine, &key_file).await?;
-        let sealer = Sealer::open(&key_file)?;
+        data_keys::lost_key_check(&engine, &source).await?;
+        let sealer = Sealer::open(source)?;
         let store = Store {
-            inner: Arc::new(Inner { engine, sealer }),
+            inner: Arc::new(Inner {
+                engine,
+                sealer,
+                rotation: tokio::sync::Mutex::default(),
+            }),
         };
-        store.sealing_key_check().await?;
+        store.data_keys_open().await?;
+        store.customer_keys_open().await?;
+        let moved = store.secrets_move_to_data_keys().await?;
+        let sealed = services::seal_older(&store).await? + operations::seal_older(&store).await?;
+        if moved + sealed > 0 {
+            tracing::info!(moved, sealed, "values of an earlier version are sealed");
+            store.engine().forget_free_pages().await?;
+        }
+        // What only former master keys opened is sealed anew by now.
+        store.former_masters_drop()?;
         Ok(store)
     }
 

@@ -3,8 +3,9 @@
 use crate::engine::WriteTx;
 use crate::error::{StoreError, at};
 use crate::record::{
-    RECORD_VERSION, Row, column, decode, decode_all, encode, from_column, from_variant, variant,
+    SEALED_RECORD_VERSION, column, decode_sealed, encode_sealed, from_column, from_variant, variant,
 };
+use crate::seal::Sealer;
 use crate::{PAGE_RECORDS_MAX, Store, cancellations, services};
 use apron_domain::{Millis, Operation, OperationId, Service, ServiceId, Stage};
 
@@ -38,7 +39,7 @@ impl Store {
     ) -> Result<Result<(Operation, Service), R>, StoreError> {
         let doing = "begin the operation";
         let mut tx = self.engine().write(doing).await?;
-        let current = services::get_in(&mut tx, doing, service).await?;
+        let current = services::get_in(&mut tx, self.sealer(), doing, service).await?;
         let (operation, changed) = match make(&current) {
             Ok(made) => made,
             Err(refusal) => return Ok(Err(refusal)),
@@ -49,8 +50,8 @@ impl Store {
                 reason: "the rows made belong to another service".to_owned(),
             });
         }
-        insert(&mut tx, doing, &operation).await?;
-        services::put_in(&mut tx, doing, &changed).await?;
+        insert(&mut tx, self.sealer(), doing, &operation).await?;
+        services::put_in(&mut tx, self.sealer(), doing, &changed).await?;
         tx.commit().await.map_err(at(doing))?;
         Ok(Ok((operation, changed)))
     }
@@ -58,13 +59,13 @@ impl Store {
     /// One operation.
     pub async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, StoreError> {
         let doing = "read the operation";
-        let row: Option<Row> =
-            sqlx::query_as("SELECT version, record FROM operations WHERE id = ?")
+        let row: Option<OwnedRow> =
+            sqlx::query_as("SELECT service, version, record FROM operations WHERE id = ?")
                 .bind(id.as_str())
                 .fetch_optional(self.engine().reader())
                 .await
                 .map_err(at(doing))?;
-        row.map(|row| decode(doing, &row)).transpose()
+        row.map(|row| open(self.sealer(), doing, row)).transpose()
     }
 
     /// Stores the operation as it is now, and a line of its journal.
@@ -84,7 +85,7 @@ impl Store {
         {
             return Err(StoreError::Cancelled { doing });
         }
-        put_in(&mut tx, doing, operation).await?;
+        put_in(&mut tx, self.sealer(), doing, operation).await?;
         journal_in(&mut tx, doing, operation, note).await?;
         tx.commit().await.map_err(at(doing))
     }
@@ -92,13 +93,14 @@ impl Store {
     /// Every operation that is not done, in the order they began.
     pub async fn operations_unfinished(&self) -> Result<Vec<Operation>, StoreError> {
         let doing = "list unfinished operations";
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT version, record FROM operations WHERE done = 0 ORDER BY sequence",
+        let rows: Vec<OwnedRow> = sqlx::query_as(
+            "SELECT service, version, record FROM operations WHERE done = 0 ORDER BY sequence",
         )
         .fetch_all(self.engine().reader())
         .await
         .map_err(at(doing))?;
-        decode_all(doing, &rows)
+        let open = |row| open(self.sealer(), doing, row);
+        rows.into_iter().map(open).collect()
     }
 
     /// The operation of a service that is not done; there is at most one.
@@ -107,13 +109,14 @@ impl Store {
         service: &ServiceId,
     ) -> Result<Option<Operation>, StoreError> {
         let doing = "read the unfinished operation";
-        let row: Option<Row> =
-            sqlx::query_as("SELECT version, record FROM operations WHERE service = ? AND done = 0")
-                .bind(service.as_str())
-                .fetch_optional(self.engine().reader())
-                .await
-                .map_err(at(doing))?;
-        row.map(|row| decode(doing, &row)).transpose()
+        let row: Option<OwnedRow> = sqlx::query_as(
+            "SELECT service, version, record FROM operations WHERE service = ? AND done = 0",
+        )
+        .bind(service.as_str())
+        .fetch_optional(self.engine().reader())
+        .await
+        .map_err(at(doing))?;
+        row.map(|row| open(self.sealer(), doing, row)).transpose()
     }
 
     /// A page of a service's operations, newest first, behind `after` (start time and id of the last one seen).
@@ -127,8 +130,8 @@ impl Store {
         // An id that is gone counts as the oldest of its millisecond.
         let (time, id) = after.map_or((i64::MAX, ""), |(time, id)| (column(*time), id.as_str()));
         let first_page = after.is_none();
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT version, record FROM operations WHERE service = ?1 \
+        let rows: Vec<OwnedRow> = sqlx::query_as(
+            "SELECT service, version, record FROM operations WHERE service = ?1 \
              AND (?2 OR (started_at, sequence) < (?3, coalesce((SELECT sequence FROM operations WHERE id = ?4), 0))) \
              ORDER BY started_at DESC, sequence DESC LIMIT ?5",
         )
@@ -140,7 +143,8 @@ impl Store {
         .fetch_all(self.engine().reader())
         .await
         .map_err(at(doing))?;
-        decode_all(doing, &rows)
+        let open = |row| open(self.sealer(), doing, row);
+        rows.into_iter().map(open).collect()
     }
 
     /// The journal of an operation, oldest line first; empty when there is none.
@@ -177,16 +181,53 @@ impl Store {
     ) -> Result<Service, StoreError> {
         let doing = "conclude the operation";
         let mut tx = self.engine().write(doing).await?;
-        put_in(&mut tx, doing, operation).await?;
+        put_in(&mut tx, self.sealer(), doing, operation).await?;
         journal_in(&mut tx, doing, operation, operation.status.as_str()).await?;
-        let service = services::change_in(&mut tx, doing, &operation.service, change).await?;
+        let service =
+            services::change_in(&mut tx, self.sealer(), doing, &operation.service, change).await?;
         tx.commit().await.map_err(at(doing))?;
         Ok(service)
     }
 }
 
+/// The service, version and text of a stored operation.
+type OwnedRow = (String, i64, String);
+
+fn open(sealer: &Sealer, doing: &'static str, row: OwnedRow) -> Result<Operation, StoreError> {
+    let (service, version, text) = row;
+    decode_sealed(sealer, &service, doing, &(version, text))
+}
+
+/// Seals the variables in operations that an earlier version stored in clear; returns how many those are.
+pub(crate) async fn seal_older(store: &Store) -> Result<usize, StoreError> {
+    let doing = "seal the variables in operations";
+    let mut tx = store.engine().write(doing).await?;
+    let rows: Vec<OwnedRow> =
+        sqlx::query_as("SELECT service, version, record FROM operations WHERE version < ?")
+            .bind(SEALED_RECORD_VERSION)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(at(doing))?;
+    let mut sealed = 0;
+    for row in rows {
+        let service = row.0.clone();
+        match open(store.sealer(), doing, row) {
+            Ok(operation) => put_in(&mut tx, store.sealer(), doing, &operation).await?,
+            // It is left for whoever asks for it, who is told.
+            Err(error) => {
+                tracing::error!(service, %error, "an operation cannot be read");
+                continue;
+            }
+        }
+        sealed += 1;
+    }
+    tx.commit().await.map_err(at(doing))?;
+    Ok(sealed)
+}
+
 pub(crate) async fn insert(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     operation: &Operation,
 ) -> Result<(), StoreError> {
@@ -196,8 +237,8 @@ pub(crate) async fn insert(
         .bind(variant(doing, &operation.stage)?)
         .bind(operation.is_done())
         .bind(column(operation.started_at))
-        .bind(RECORD_VERSION)
-        .bind(encode(doing, operation)?)
+        .bind(SEALED_RECORD_VERSION)
+        .bind(encode_sealed(sealer, operation.service.as_str(), doing, operation)?)
         .execute(&mut **tx)
         .await
         .map_err(at(doing))?;
@@ -206,6 +247,7 @@ pub(crate) async fn insert(
 
 async fn put_in(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     operation: &Operation,
 ) -> Result<(), StoreError> {
@@ -215,8 +257,8 @@ async fn put_in(
     .bind(variant(doing, &operation.stage)?)
     .bind(operation.is_done())
     .bind(column(operation.started_at))
-    .bind(RECORD_VERSION)
-    .bind(encode(doing, operation)?)
+    .bind(SEALED_RECORD_VERSION)
+    .bind(encode_sealed(sealer, operation.service.as_str(), doing, operation)?)
     .bind(operation.id.as_str())
     .bind(operation.service.as_str())
     .execute(&mut **tx)

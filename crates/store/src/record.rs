@@ -3,6 +3,10 @@
 //! Records are JSON with a version number beside them: a later program reads an older record by its version, an older program
 //! refuses a later one instead of losing what it does not know.
 
+mod sealed;
+
+pub(crate) use sealed::{SEALED_RECORD_VERSION, decode_sealed, encode_sealed};
+
 use crate::error::StoreError;
 use apron_domain::Millis;
 use serde::Serialize;
@@ -22,12 +26,21 @@ pub(crate) fn encode<T: Serialize>(doing: &'static str, value: &T) -> Result<Str
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(doing: &'static str, row: &Row) -> Result<T, StoreError> {
+    from_version(doing, row, RECORD_VERSION)
+}
+
+/// The record, when its form is not later than `known`.
+pub(crate) fn from_version<T: DeserializeOwned>(
+    doing: &'static str,
+    row: &Row,
+    known: i64,
+) -> Result<T, StoreError> {
     let (version, text) = row;
-    if *version > RECORD_VERSION {
+    if *version > known {
         return Err(StoreError::TooNew {
             doing,
             found: *version,
-            known: RECORD_VERSION,
+            known,
         });
     }
     serde_json::from_str(text).map_err(|error| StoreError::Damaged {

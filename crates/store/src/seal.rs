@@ -1,27 +1,37 @@
-//! Sealing: authenticated encryption of small values at rest.
+//! Sealing: authenticated encryption of small values at rest, in envelopes of three forms.
 //!
-//! AES-256-GCM-SIV (RFC 8452) keeps its promises even when a nonce repeats. An envelope is
-//! `version (1 byte) | key id (8) | nonce (12) | cipher text | tag (16)`; version, key id and the purpose are authenticated with it, so an
-//! envelope opens only for the purpose it was sealed for. The key file holds one key a line, the last one seals, all open.
+//! | form | sealed with | key id | bound to |
+//! |---|---|---|---|
+//! | 1 | the master key: data keys, and values of before there were data keys | 8 bytes | a purpose |
+//! | 2 | a data key of the platform: every value of today | 8 bytes | a purpose |
+//! | 3 | the material of a customer's key (KMS), which is itself sealed in form 2 | 16 bytes, the key's UUID | an encryption context |
+//!
+//! An envelope opens only for the purpose, or with the context, it was sealed for. Because the master key seals nothing but
+//! data keys, replacing it re-seals a few rows and no value ([`Store::sealing_rotate`](crate::Store::sealing_rotate)).
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::rand;
-use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+mod context;
+pub(crate) mod key;
+pub(crate) mod master;
+
+pub use context::EncryptionContext;
+pub use master::MasterSource;
+
+use key::{Key, hex};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the key file beside the database.
 pub(crate) const KEY_FILE: &str = "sealing.key";
 
-const FILE_HEADER: &str = "apron sealing keys 1";
-/// Largest key file that is read, in bytes.
-const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
-const ENVELOPE_VERSION: u8 = 1;
-const KEY_ID_LEN: usize = 8;
-const KEY_LEN: usize = 32;
-const HEAD_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
+/// Bytes of the ids of master and data keys.
+pub(crate) const KEY_ID_LEN: usize = 8;
+const BY_MASTER: u8 = 1;
+const BY_DATA_KEY: u8 = 2;
+const BY_CUSTOMER_KEY: u8 = 3;
+
+/// The id of a customer's key: a UUID.
+pub type CustomerKeyId = [u8; 16];
 
 /// Why a value cannot be sealed or opened. Never contains the value or a key.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +54,14 @@ pub enum SealError {
         /// What is wrong.
         reason: String,
     },
+    /// The command that prints the keys did not.
+    #[error("the command `{command}` gives no sealing keys: {reason}")]
+    Command {
+        /// The program.
+        command: String,
+        /// What happened.
+        reason: String,
+    },
     /// The value was sealed with a key that is not in the key file.
     #[error(
         "the key {key} is not in the key file; restore the key file that belongs to this state"
@@ -52,11 +70,21 @@ pub enum SealError {
         /// The id of the key, in hexadecimal.
         key: String,
     },
+    /// A rotation found no new key where the keys come from.
+    #[error(
+        "`{source_name}` gives no newer key than {key}: add a key as its last line, keep the present one above it, and rotate again"
+    )]
+    NothingNew {
+        /// Where the keys come from.
+        source_name: String,
+        /// The id of the key that seals.
+        key: String,
+    },
     /// The envelope was changed, cut, or sealed for another purpose.
     #[error("the sealed value was changed or belongs elsewhere")]
     Forged,
     /// The envelope has a form this program does not know.
-    #[error("the sealed value has form {found}, this program knows form {ENVELOPE_VERSION}")]
+    #[error("the sealed value has form {found}, this program knows forms up to {BY_CUSTOMER_KEY}")]
     UnknownForm {
         /// The form found.
         found: u8,
@@ -66,14 +94,17 @@ pub enum SealError {
     Cipher,
 }
 
-struct Key {
-    id: [u8; KEY_ID_LEN],
-    cipher: LessSafeKey,
+#[derive(Default)]
+struct Keys {
+    masters: Vec<Key>,
+    data: Vec<Key>,
+    customers: BTreeMap<CustomerKeyId, Key>,
 }
 
 /// Seals and opens small values. The last key seals.
 pub struct Sealer {
-    keys: Vec<Key>,
+    source: MasterSource,
+    keys: RwLock<Keys>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -85,199 +116,157 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Reads the key file; makes it with a fresh key, readable by its owner alone, when there is none.
+    /// Reads the master keys. Data keys are added by whoever has the database.
     ///
     /// # Errors
     /// [`SealError::KeyFile`] when others may read the file or it is not a key file.
-    pub fn open(path: &Path) -> Result<Sealer, SealError> {
-        match File::open(path) {
-            Ok(file) => read_keys(path, file),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make_key_file(path)?;
-                let file = File::open(path).map_err(|source| file_error("open", path, source))?;
-                read_keys(path, file)
-            }
-            Err(source) => Err(file_error("open", path, source)),
+    pub fn open(source: MasterSource) -> Result<Sealer, SealError> {
+        let masters = source.load()?;
+        Ok(Sealer {
+            source,
+            keys: RwLock::new(Keys {
+                masters,
+                ..Keys::default()
+            }),
+        })
+    }
+
+    /// Where the master key comes from.
+    pub fn source(&self) -> &MasterSource {
+        &self.source
+    }
+
+    /// The id of the master key that seals, in hexadecimal.
+    pub fn key_id(&self) -> String {
+        let keys = self.read();
+        keys.masters
+            .last()
+            .map(|key| hex(&key.id))
+            .unwrap_or_default()
+    }
+
+    /// Whether a master key of that id can open.
+    pub fn has_key(&self, id: &str) -> bool {
+        self.read().masters.iter().any(|key| hex(&key.id) == id)
+    }
+
+    /// How many master keys the source gives.
+    pub(crate) fn masters_count(&self) -> usize {
+        self.read().masters.len()
+    }
+
+    /// Reads the master keys anew.
+    pub(crate) fn reload_masters(&self) -> Result<(), SealError> {
+        let masters = self.source.load()?;
+        self.write().masters = masters;
+        Ok(())
+    }
+
+    /// Seals a value for a purpose, with the newest data key.
+    pub fn seal(&self, purpose: &str, value: &[u8]) -> Result<Vec<u8>, SealError> {
+        let keys = self.read();
+        match keys.data.last() {
+            Some(key) => key.seal(BY_DATA_KEY, purpose.as_bytes(), value),
+            None => Err(SealError::Cipher),
         }
     }
 
-    /// The id of the key that seals, in hexadecimal.
-    pub fn key_id(&self) -> String {
-        self.current().map(|key| hex(&key.id)).unwrap_or_default()
-    }
-
-    /// Whether a key of that id can open.
-    pub fn has_key(&self, id: &str) -> bool {
-        self.keys.iter().any(|key| hex(&key.id) == id)
-    }
-
-    /// Seals a value for a purpose.
-    pub fn seal(&self, purpose: &str, value: &[u8]) -> Result<Vec<u8>, SealError> {
-        let key = self.current()?;
-        let mut nonce = [0u8; NONCE_LEN];
-        rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
-        let mut envelope = Vec::with_capacity(HEAD_LEN + value.len() + AES_256_GCM_SIV.tag_len());
-        envelope.push(ENVELOPE_VERSION);
-        envelope.extend_from_slice(&key.id);
-        envelope.extend_from_slice(&nonce);
-        let mut body = value.to_vec();
-        let aad = Aad::from(associated(&key.id, purpose));
-        key.cipher
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body)
-            .map_err(|_| SealError::Cipher)?;
-        envelope.append(&mut body);
-        Ok(envelope)
+    /// Seals a value for a purpose with the master key, as data keys are.
+    pub(crate) fn seal_by_master(&self, purpose: &str, value: &[u8]) -> Result<Vec<u8>, SealError> {
+        let keys = self.read();
+        let key = keys.masters.last().ok_or(SealError::Cipher)?;
+        key.seal(BY_MASTER, purpose.as_bytes(), value)
     }
 
     /// Opens what was sealed for that purpose.
     pub fn unseal(&self, purpose: &str, envelope: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (head, body) = envelope
-            .split_at_checked(HEAD_LEN)
-            .ok_or(SealError::Forged)?;
-        if head[0] != ENVELOPE_VERSION {
-            return Err(SealError::UnknownForm { found: head[0] });
+        let form = *envelope.first().ok_or(SealError::Forged)?;
+        let keys = self.read();
+        let ring = match form {
+            BY_MASTER => &keys.masters,
+            BY_DATA_KEY => &keys.data,
+            found => return Err(SealError::UnknownForm { found }),
+        };
+        let id = envelope.get(1..=KEY_ID_LEN).ok_or(SealError::Forged)?;
+        let key = ring.iter().find(|key| key.id == id);
+        let key = key.ok_or_else(|| SealError::KeyMissing { key: hex(id) })?;
+        key.open(purpose.as_bytes(), envelope)
+    }
+
+    /// Whether an envelope was made with the master key itself.
+    pub(crate) fn is_by_master(envelope: &[u8]) -> bool {
+        envelope.first() == Some(&BY_MASTER)
+    }
+
+    /// Adds a data key, which seals from now on.
+    pub(crate) fn add_data_key(&self, id: &[u8], bytes: &[u8]) -> Result<(), SealError> {
+        let key = Key::new(id, bytes).ok_or(SealError::Forged)?;
+        let mut keys = self.write();
+        keys.data.retain(|known| known.id != key.id);
+        keys.data.push(key);
+        Ok(())
+    }
+
+    /// Makes the material of a customer's key known.
+    pub(crate) fn add_customer_key(
+        &self,
+        id: CustomerKeyId,
+        bytes: &[u8],
+    ) -> Result<(), SealError> {
+        let key = Key::new(&id, bytes).ok_or(SealError::Forged)?;
+        self.write().customers.insert(id, key);
+        Ok(())
+    }
+
+    /// Forgets the material of a customer's key. What it sealed opens no more.
+    pub(crate) fn forget_customer_key(&self, id: &CustomerKeyId) {
+        self.write().customers.remove(id);
+    }
+
+    /// Seals a value with a customer's key; it opens with the same context only.
+    ///
+    /// # Errors
+    /// [`SealError::KeyMissing`] when there is no such key.
+    pub fn seal_with(
+        &self,
+        id: &CustomerKeyId,
+        context: &EncryptionContext,
+        value: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let keys = self.read();
+        let key = keys.customers.get(id);
+        let key = key.ok_or_else(|| SealError::KeyMissing { key: hex(id) })?;
+        key.seal(BY_CUSTOMER_KEY, &context.bytes(), value)
+    }
+
+    /// Opens what [`Sealer::seal_with`] sealed.
+    pub fn open_with(
+        &self,
+        context: &EncryptionContext,
+        envelope: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let id = Self::customer_key_of(envelope).ok_or(SealError::Forged)?;
+        let keys = self.read();
+        let key = keys.customers.get(&id);
+        let key = key.ok_or_else(|| SealError::KeyMissing { key: hex(&id) })?;
+        key.open(&context.bytes(), envelope)
+    }
+
+    /// The customer's key that an envelope names; none when it is of another form.
+    pub fn customer_key_of(envelope: &[u8]) -> Option<CustomerKeyId> {
+        match envelope.split_first() {
+            Some((&BY_CUSTOMER_KEY, rest)) => rest.get(..16)?.try_into().ok(),
+            _ => None,
         }
-        let (id, nonce) = head[1..].split_at(KEY_ID_LEN);
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.id == id)
-            .ok_or_else(|| SealError::KeyMissing { key: hex(id) })?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Forged)?;
-        let mut body = body.to_vec();
-        let aad = Aad::from(associated(&key.id, purpose));
-        let length = key
-            .cipher
-            .open_in_place(nonce, aad, &mut body)
-            .map_err(|_| SealError::Forged)?
-            .len();
-        body.truncate(length);
-        Ok(body)
     }
 
-    fn current(&self) -> Result<&Key, SealError> {
-        self.keys.last().ok_or(SealError::Cipher)
+    fn read(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn associated(id: &[u8; KEY_ID_LEN], purpose: &str) -> Vec<u8> {
-    let mut data = vec![ENVELOPE_VERSION];
-    data.extend_from_slice(id);
-    data.extend_from_slice(purpose.as_bytes());
-    data
-}
-
-fn read_keys(path: &Path, file: File) -> Result<Sealer, SealError> {
-    let wrong = |reason: String| SealError::KeyFile {
-        path: path.to_owned(),
-        reason,
-    };
-    let meta = file
-        .metadata()
-        .map_err(|source| file_error("read", path, source))?;
-    if meta.permissions().mode() & 0o077 != 0 {
-        return Err(wrong(format!(
-            "its mode is {:o}; others must not have access (chmod 600)",
-            meta.permissions().mode() & 0o777
-        )));
+    fn write(&self) -> RwLockWriteGuard<'_, Keys> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut text = String::new();
-    file.take(KEY_FILE_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(|source| file_error("read", path, source))?;
-    let mut lines = text.lines();
-    if lines.next() != Some(FILE_HEADER) {
-        return Err(wrong(format!("the first line is not `{FILE_HEADER}`")));
-    }
-    let keys = lines
-        .filter(|line| !line.is_empty())
-        .enumerate()
-        .map(|(index, line)| {
-            parse_key(line).ok_or_else(|| wrong(format!("line {} is not a key", index + 2)))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    match keys.is_empty() {
-        true => Err(wrong("it holds no key".to_owned())),
-        false => Ok(Sealer { keys }),
-    }
-}
-
-fn parse_key(line: &str) -> Option<Key> {
-    let (id, key) = line.split_once(' ')?;
-    let id = unhex(id)?.try_into().ok()?;
-    let key: [u8; KEY_LEN] = unhex(key)?.try_into().ok()?;
-    let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).ok()?);
-    Some(Key { id, cipher })
-}
-
-/// Writes a fresh key beside the wanted place and links it there, so a crash leaves a whole file or none, and of two processes that
-/// try at once both end with the same key.
-fn make_key_file(path: &Path) -> Result<(), SealError> {
-    let mut random = [0u8; KEY_ID_LEN + KEY_LEN];
-    rand::fill(&mut random).map_err(|_| SealError::Cipher)?;
-    let (id, key) = random.split_at(KEY_ID_LEN);
-    let draft = path.with_extension(format!("draft-{}", hex(id)));
-    let made = write_draft(
-        &draft,
-        &format!("{FILE_HEADER}\n{} {}\n", hex(id), hex(key)),
-    )
-    .and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    })
-    .and_then(|()| sync_parent(path));
-    let removed = std::fs::remove_file(&draft);
-    made.and(removed)
-        .map_err(|source| file_error("make", path, source))
-}
-
-fn write_draft(draft: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn sync_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> SealError {
-    SealError::File {
-        doing,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    digits
-        .chunks_exact(2)
-        .map(|pair| {
-            std::str::from_utf8(pair)
-                .ok()
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,8 @@
 //! Small secrets, sealed before they reach the database.
 
-use crate::engine::Engine;
+use crate::Store;
 use crate::error::{StoreError, at};
-use crate::seal::SealError;
-use crate::{Store, facts};
-use std::path::Path;
-
-/// The fact that names the key with which secrets were last sealed.
-const KEY_FACT: &str = "sealing-key-id";
+use crate::seal::Sealer;
 
 impl Store {
     /// Seals and stores a secret, over an earlier one of that kind and name.
@@ -69,24 +64,38 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Notices a lost or exchanged key file when the state is opened, not when a secret is needed.
-    pub(crate) async fn sealing_key_check(&self) -> Result<(), StoreError> {
-        let current = self.sealer().key_id();
-        match self.fact_get(KEY_FACT).await? {
-            Some(known) if known == current => Ok(()),
-            Some(known) if !self.sealer().has_key(&known) => {
-                Err(SealError::KeyMissing { key: known }.into())
-            }
-            _ => self.fact_put(KEY_FACT, &current).await,
+    /// Seals with a data key what the master key itself sealed, which versions before data keys did. Returns how many.
+    pub(crate) async fn secrets_move_to_data_keys(&self) -> Result<usize, StoreError> {
+        let doing = "seal the secrets with a data key";
+        let mut tx = self.engine().write(doing).await?;
+        let rows: Vec<(String, String, Vec<u8>)> =
+            sqlx::query_as("SELECT kind, name, sealed FROM secrets")
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(at(doing))?;
+        let mut moved = 0;
+        for (kind, name, sealed) in rows {
+            // One that does not open is left for whoever asks for it, who is told.
+            let by_master = Sealer::is_by_master(&sealed);
+            let Some(value) = self
+                .sealer()
+                .unseal(&purpose(&kind, &name), &sealed)
+                .ok()
+                .filter(|_| by_master)
+            else {
+                continue;
+            };
+            sqlx::query("UPDATE secrets SET sealed = ? WHERE kind = ? AND name = ?")
+                .bind(self.sealer().seal(&purpose(&kind, &name), &value)?)
+                .bind(&kind)
+                .bind(&name)
+                .execute(&mut *tx)
+                .await
+                .map_err(at(doing))?;
+            moved += 1;
         }
-    }
-}
-
-/// Refuses to go on with a fresh key when the one that secrets are sealed with is lost.
-pub(crate) async fn lost_key_check(engine: &Engine, key_file: &Path) -> Result<(), StoreError> {
-    match facts::get(engine, KEY_FACT).await? {
-        Some(key) if !key_file.exists() => Err(SealError::KeyMissing { key }.into()),
-        _ => Ok(()),
+        tx.commit().await.map_err(at(doing))?;
+        Ok(moved)
     }
 }
 

@@ -3,7 +3,10 @@
 use crate::engine::WriteTx;
 use crate::error::{StoreError, at};
 use crate::operations;
-use crate::record::{RECORD_VERSION, Row, column, decode, decode_all, encode, variant};
+use crate::record::{
+    Row, SEALED_RECORD_VERSION, column, decode_sealed, encode_sealed, from_version, variant,
+};
+use crate::seal::Sealer;
 use crate::{PAGE_RECORDS_MAX, Store};
 use apron_domain::service::ServiceSummary;
 use apron_domain::{Millis, Operation, Service, ServiceId, ServiceStatus};
@@ -29,8 +32,8 @@ impl Store {
         if count >= limit {
             return Err(StoreError::Limit { doing, limit });
         }
-        insert(&mut tx, doing, service).await?;
-        operations::insert(&mut tx, doing, operation).await?;
+        insert(&mut tx, self.sealer(), doing, service).await?;
+        operations::insert(&mut tx, self.sealer(), doing, operation).await?;
         tx.commit().await.map_err(at(doing))
     }
 
@@ -42,19 +45,21 @@ impl Store {
             .fetch_optional(self.engine().reader())
             .await
             .map_err(at(doing))?;
-        row.map(|row| decode(doing, &row)).transpose()
+        row.map(|row| decode_sealed(self.sealer(), id.as_str(), doing, &row))
+            .transpose()
     }
 
     /// The service of that name that is not deleted.
     pub async fn service_find(&self, name: &str) -> Result<Option<Service>, StoreError> {
         let doing = "find the service";
-        let row: Option<Row> =
-            sqlx::query_as("SELECT version, record FROM services WHERE name = ? AND deleted = 0")
-                .bind(name)
-                .fetch_optional(self.engine().reader())
-                .await
-                .map_err(at(doing))?;
-        row.map(|row| decode(doing, &row)).transpose()
+        let row: Option<OwnedRow> = sqlx::query_as(
+            "SELECT id, version, record FROM services WHERE name = ? AND deleted = 0",
+        )
+        .bind(name)
+        .fetch_optional(self.engine().reader())
+        .await
+        .map_err(at(doing))?;
+        row.map(|row| open(self.sealer(), doing, row)).transpose()
     }
 
     /// A page of the services that are not deleted, oldest first, behind `after` (creation time and id), as lists show
@@ -75,19 +80,23 @@ impl Store {
         .fetch_all(self.engine().reader())
         .await
         .map_err(at(doing))?;
-        decode_all(doing, &rows)
+        let known = SEALED_RECORD_VERSION;
+        rows.iter()
+            .map(|row| from_version(doing, row, known))
+            .collect()
     }
 
     /// Every service that is not deleted, oldest first.
     pub async fn services_live(&self) -> Result<Vec<Service>, StoreError> {
         let doing = "list services";
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT version, record FROM services WHERE deleted = 0 ORDER BY created_at, id",
+        let rows: Vec<OwnedRow> = sqlx::query_as(
+            "SELECT id, version, record FROM services WHERE deleted = 0 ORDER BY created_at, id",
         )
         .fetch_all(self.engine().reader())
         .await
         .map_err(at(doing))?;
-        decode_all(doing, &rows)
+        let open = |row| open(self.sealer(), doing, row);
+        rows.into_iter().map(open).collect()
     }
 
     /// How many services are not deleted.
@@ -110,7 +119,7 @@ impl Store {
     ) -> Result<Service, StoreError> {
         let doing = "change the service";
         let mut tx = self.engine().write(doing).await?;
-        let service = change_in(&mut tx, doing, id, change).await?;
+        let service = change_in(&mut tx, self.sealer(), doing, id, change).await?;
         tx.commit().await.map_err(at(doing))?;
         Ok(service)
     }
@@ -136,8 +145,44 @@ fn is_deleted(service: &Service) -> bool {
     service.status == ServiceStatus::Deleted
 }
 
+/// The id, version and text of a stored service.
+type OwnedRow = (String, i64, String);
+
+fn open(sealer: &Sealer, doing: &'static str, row: OwnedRow) -> Result<Service, StoreError> {
+    let (id, version, text) = row;
+    decode_sealed(sealer, &id, doing, &(version, text))
+}
+
+/// Seals the variables of services that an earlier version stored in clear; returns how many those are.
+pub(crate) async fn seal_older(store: &Store) -> Result<usize, StoreError> {
+    let doing = "seal the variables of services";
+    let mut tx = store.engine().write(doing).await?;
+    let rows: Vec<OwnedRow> =
+        sqlx::query_as("SELECT id, version, record FROM services WHERE version < ?")
+            .bind(SEALED_RECORD_VERSION)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(at(doing))?;
+    let mut sealed = 0;
+    for row in rows {
+        let id = row.0.clone();
+        match open(store.sealer(), doing, row) {
+            Ok(service) => put_in(&mut tx, store.sealer(), doing, &service).await?,
+            // It is left for whoever asks for it, who is told.
+            Err(error) => {
+                tracing::error!(service = id, %error, "a service cannot be read");
+                continue;
+            }
+        }
+        sealed += 1;
+    }
+    tx.commit().await.map_err(at(doing))?;
+    Ok(sealed)
+}
+
 async fn insert(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     service: &Service,
 ) -> Result<(), StoreError> {
@@ -150,8 +195,8 @@ async fn insert(
     .bind(is_deleted(service))
     .bind(column(service.created_at))
     .bind(service.deleted_at.map(column))
-    .bind(RECORD_VERSION)
-    .bind(encode(doing, service)?)
+    .bind(SEALED_RECORD_VERSION)
+    .bind(encode_sealed(sealer, service.id.as_str(), doing, service)?)
     .execute(&mut **tx)
     .await
     .map_err(at(doing))?;
@@ -161,6 +206,7 @@ async fn insert(
 /// The service as the transaction sees it.
 pub(crate) async fn get_in(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     id: &ServiceId,
 ) -> Result<Service, StoreError> {
@@ -170,12 +216,13 @@ pub(crate) async fn get_in(
         .await
         .map_err(at(doing))?;
     let row = row.ok_or_else(|| StoreError::missing(doing, format!("service {id}")))?;
-    decode(doing, &row)
+    decode_sealed(sealer, id.as_str(), doing, &row)
 }
 
 /// Stores the service over its row.
 pub(crate) async fn put_in(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     service: &Service,
 ) -> Result<(), StoreError> {
@@ -187,8 +234,8 @@ pub(crate) async fn put_in(
     .bind(is_deleted(service))
     .bind(column(service.created_at))
     .bind(service.deleted_at.map(column))
-    .bind(RECORD_VERSION)
-    .bind(encode(doing, service)?)
+    .bind(SEALED_RECORD_VERSION)
+    .bind(encode_sealed(sealer, service.id.as_str(), doing, service)?)
     .bind(service.id.as_str())
     .execute(&mut **tx)
     .await
@@ -205,11 +252,12 @@ pub(crate) async fn put_in(
 /// Reads, changes and stores a service inside a transaction.
 pub(crate) async fn change_in(
     tx: &mut WriteTx,
+    sealer: &Sealer,
     doing: &'static str,
     id: &ServiceId,
     change: impl FnOnce(&mut Service) + Send,
 ) -> Result<Service, StoreError> {
-    let mut service = get_in(tx, doing, id).await?;
+    let mut service = get_in(tx, sealer, doing, id).await?;
     change(&mut service);
     if service.id != *id {
         return Err(StoreError::Invalid {
@@ -217,6 +265,6 @@ pub(crate) async fn change_in(
             reason: "a service keeps its id".to_owned(),
         });
     }
-    put_in(tx, doing, &service).await?;
+    put_in(tx, sealer, doing, &service).await?;
     Ok(service)
 }

@@ -9,5 +9,6 @@ mod store {
     mod race;
     mod rows;
     mod sample;
+    mod sealing;
     mod transactions;
 }

@@ -98,6 +98,9 @@ struct Operation {
     /// Further actions on the same resource, by the member that makes them necessary.
     #[serde(default)]
     implies: BTreeMap<String, String>,
+    /// Actions, each with its own resource, in the place of the one that is called like the operation.
+    #[serde(default)]
+    asks: BTreeMap<String, String>,
     /// Roles that the request hands to a service.
     #[serde(default)]
     passes: Vec<PassedRole>,
@@ -113,11 +116,12 @@ struct PassedRole {
     service: String,
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     include_str!("../../models/actions-apprunner.json"),
     include_str!("../../models/actions-apron.json"),
     include_str!("../../models/actions-ecr.json"),
     include_str!("../../models/actions-iam.json"),
+    include_str!("../../models/actions-kms.json"),
     include_str!("../../models/actions-logs.json"),
     include_str!("../../models/actions-secretsmanager.json"),
     include_str!("../../models/actions-ssm.json"),
@@ -159,5 +163,14 @@ impl Service {
     /// The operations that [`checks`] knows.
     pub fn operations(&self) -> impl Iterator<Item = &str> {
         self.operations.keys().map(String::as_str)
+    }
+
+    /// The actions that an operation is authorised by: the one of its name, unless the table has others for it.
+    pub fn actions_of<'a>(&'a self, operation: &'a str) -> Vec<&'a str> {
+        let asks = self.operations.get(operation).map(|row| &row.asks);
+        match asks.filter(|asks| !asks.is_empty()) {
+            Some(asks) => asks.keys().map(String::as_str).collect(),
+            None => vec![operation],
+        }
     }
 }

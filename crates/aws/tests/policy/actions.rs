@@ -14,12 +14,15 @@ const SCOPE: Scope<'_> = Scope {
     user: Some("ann"),
 };
 
-fn models() -> [&'static Model; 5] {
+fn models() -> [&'static Model; 8] {
     [
         model::apprunner(),
         model::apron(),
         model::ecr(),
+        model::kms(),
         model::logs(),
+        model::secretsmanager(),
+        model::ssm(),
         model::sts(),
     ]
 }
@@ -66,8 +69,11 @@ fn every_operation_of_every_model_has_its_row() {
         let service = actions::service(&model.service)
             .unwrap_or_else(|| panic!("no table of {}", model.service));
         for (name, operation) in &model.operations {
+            let actions = service.actions_of(name);
             assert!(
-                service.actions.contains_key(name),
+                actions
+                    .iter()
+                    .all(|action| service.actions.contains_key(*action)),
                 "{} {name} is no action",
                 model.service
             );
@@ -77,7 +83,12 @@ fn every_operation_of_every_model_has_its_row() {
             let Shape::Structure(structure) = model.shape(shape) else {
                 panic!("{shape} is no structure");
             };
-            if !structure.members.contains_key("logGroupIdentifier") {
+            // What a cipher text was made with stands in it; the model does not require one because of dry runs.
+            let either = ["logGroupIdentifier", "CiphertextBlob"];
+            if !either
+                .iter()
+                .any(|member| structure.members.contains_key(*member))
+            {
                 inputs.push(least(model, shape));
             }
             for input in inputs {
@@ -87,7 +98,10 @@ fn every_operation_of_every_model_has_its_row() {
                 let action = format!("{}:{name}", model.service);
                 let free = action == "sts:GetCallerIdentity";
                 assert_eq!(found.is_empty(), free, "{action}");
-                assert!(free || found[0].action == action);
+                let own = actions
+                    .iter()
+                    .map(|name| format!("{}:{name}", model.service));
+                assert!(free || own.into_iter().any(|own| own == found[0].action));
                 assert!(
                     found
                         .iter()
@@ -98,7 +112,7 @@ fn every_operation_of_every_model_has_its_row() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 37 + 7 + 12 + 11 + 1);
+    assert_eq!(seen, 37 + 7 + 12 + 24 + 11 + 17 + 13 + 1);
 }
 
 #[test]
@@ -106,8 +120,11 @@ fn tables_are_closed_and_policies_can_name_what_is_in_them() {
     let mut count = 0;
     for service in actions::services() {
         for operation in service.operations() {
+            let actions = service.actions_of(operation);
             assert!(
-                service.actions.contains_key(operation),
+                actions
+                    .iter()
+                    .all(|action| service.actions.contains_key(*action)),
                 "{} {operation}",
                 service.service
             );

@@ -1,10 +1,13 @@
 use apron_aws::model::{self, Lookup, Model, Shape};
 
-fn models() -> [&'static Model; 4] {
+fn models() -> [&'static Model; 7] {
     [
         model::apprunner(),
         model::ecr(),
+        model::kms(),
         model::logs(),
+        model::secretsmanager(),
+        model::ssm(),
         model::sts(),
     ]
 }

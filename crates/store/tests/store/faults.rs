@@ -91,7 +91,7 @@ async fn a_newer_schema_and_a_newer_record_are_refused() {
             error,
             StoreError::TooNew {
                 found: 9,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -144,7 +144,7 @@ async fn a_lost_or_exchanged_key_file_is_noticed_at_once() {
         );
         assert!(!key.exists(), "no fresh key takes its place");
     }
-    apron_store::Sealer::open(&key).unwrap();
+    apron_store::Sealer::open(apron_store::MasterSource::File(key.clone())).unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
     assert!(
         matches!(

@@ -88,7 +88,22 @@ pub fn checks(
             context: context.clone(),
         });
     };
-    let resources = resources(operation, row, input, scope)?;
+    for (ask, template) in &row.asks {
+        let expanded = expand(template, input, scope);
+        let unnamed = |member| CheckError::Unnamed(operation.to_owned(), member);
+        for resource in expanded.map_err(unnamed)? {
+            add(
+                &format!("{service}:{ask}"),
+                resource,
+                row.provisional,
+                &context,
+            );
+        }
+    }
+    let resources = match row.asks.is_empty() {
+        true => resources(operation, row, input, scope)?,
+        false => Vec::new(),
+    };
     for resource in &resources {
         add(&action, resource.clone(), row.provisional, &context);
     }
@@ -217,7 +232,8 @@ fn input_context(row: &Operation, input: &Value) -> Context {
     context
 }
 
-/// Tags in the forms that services have: a map, or a list of `Key` and `Value` (in some services in lower case).
+/// Tags in the forms that services have: a map, or a list of `Key` and `Value` (in some services in lower case, in KMS
+/// `TagKey` and `TagValue`).
 fn tags_of(value: &Value) -> Vec<(&str, &str)> {
     match value {
         Value::Object(map) => map
@@ -227,13 +243,13 @@ fn tags_of(value: &Value) -> Vec<(&str, &str)> {
         Value::Array(tags) => tags
             .iter()
             .filter_map(|tag| {
-                let member = |upper: &str, lower: &str| {
-                    let found = tag.get(upper).or_else(|| tag.get(lower));
+                let member = |names: [&str; 3]| {
+                    let found = names.into_iter().find_map(|name| tag.get(name));
                     found.and_then(Value::as_str)
                 };
                 Some((
-                    member("Key", "key")?,
-                    member("Value", "value").unwrap_or_default(),
+                    member(["Key", "key", "TagKey"])?,
+                    member(["Value", "value", "TagValue"]).unwrap_or_default(),
                 ))
             })
             .collect(),
