@@ -20,6 +20,7 @@ use apron_control::listener::{self, Site};
 use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
 use apron_control::sts::Sts;
+use apron_control::vault::Vault;
 use apron_node::{Node, NodeConfig};
 use apron_oci::{ContentStore, Puller, RegistryBounds, registry};
 use apron_store::Store;
@@ -180,9 +181,14 @@ async fn site(
         tokens.clone(),
     ));
     tokio::spawn(sweep_images(ecr.clone()));
+    let vault = Vault::new(&settings, &store, Arc::new(Machine));
+    tokio::spawn(vault.clone().sweep(clock.clone()));
     let services: Vec<Arc<dyn ApiService>> = vec![
         Arc::new(platform.app_runner()),
         ecr,
+        vault.kms,
+        vault.secrets,
+        vault.parameters,
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Sts),
         Arc::new(platform.operator()),

@@ -1,6 +1,7 @@
 //! The application: one module per AWS service's operations, and the machinery behind them.
 //!
-//! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`logs`], [`sts`], [`operator`] answer them.
+//! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`kms`], [`logs`], [`secretsmanager`], [`ssm`], [`sts`],
+//!   [`operator`] answer them.
 //! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps by its [`agenda`], [`scaler`] counts,
 //!   [`auto_deploy`] reacts, [`housekeeping`] tidies.
 //! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`traffic`] hears of it,
@@ -23,6 +24,7 @@ pub mod executor;
 pub mod fleet;
 pub mod housekeeping;
 pub mod images;
+pub mod kms;
 pub mod listener;
 pub mod logs;
 pub mod operations;
@@ -31,10 +33,13 @@ pub mod platform;
 pub mod prober;
 pub mod routes;
 pub mod scaler;
+pub mod secretsmanager;
 pub mod settings;
+pub mod ssm;
 pub mod steady;
 pub mod sts;
 pub mod traffic;
 pub mod troubles;
+pub mod vault;
 
 pub use settings::Settings;

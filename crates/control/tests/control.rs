@@ -23,3 +23,5 @@ mod sdk;
 mod states;
 #[path = "control/steady.rs"]
 mod steady;
+#[path = "control/vault.rs"]
+mod vault;

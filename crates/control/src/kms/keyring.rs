@@ -1,0 +1,156 @@
+//! Finding keys by whatever names them, for KMS itself and for the services that encrypt with customers' keys.
+
+use super::record::{ALIAS_RECORDS, AliasRecord};
+use super::{KeyRecord, KeyState};
+use crate::settings::Settings;
+use apron_aws::Arn;
+use apron_domain::Millis;
+use apron_store::{CustomerKeyId, KEY_RECORDS, Store, StoreError, customer_key_id};
+use std::sync::Arc;
+
+/// The keys of this installation.
+#[derive(Clone)]
+pub struct Keyring {
+    settings: Arc<Settings>,
+    store: Store,
+}
+
+/// A key that may be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsableKey {
+    /// Its id, as envelopes name it.
+    pub id: CustomerKeyId,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRefusal {
+    /// There is no such key; the text says which.
+    #[error("{0}")]
+    NotFound(String),
+    /// The key of this ARN is disabled.
+    #[error("{0} is disabled")]
+    Disabled(String),
+    /// The key of this ARN is to be deleted.
+    #[error("{0} is pending deletion")]
+    PendingDeletion(String),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Keyring {
+    /// The keys in this store.
+    pub fn new(settings: Arc<Settings>, store: Store) -> Keyring {
+        Keyring { settings, store }
+    }
+
+    /// The ARN of what KMS has under this name: `key/<id>` or `alias/<name>`.
+    pub fn arn(&self, resource: &str) -> String {
+        Arn::new(
+            "kms",
+            &self.settings.region,
+            &self.settings.account,
+            resource,
+        )
+        .to_string()
+    }
+
+    /// The text of a key's id.
+    pub fn text_of(id: &CustomerKeyId) -> String {
+        let hex = hex::encode(id);
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+        parts.map(|part| hex[part].to_owned()).join("-")
+    }
+
+    /// The key that an id, an ARN, an alias or an alias' ARN names, with its id; whatever its state.
+    pub async fn find(&self, text: &str) -> Result<(String, KeyRecord), KeyRefusal> {
+        let id = match self.resource(text)? {
+            alias if alias.starts_with("alias/") => self.target(&alias).await?,
+            key => key,
+        };
+        let record = self.store.vault_get(KEY_RECORDS, &id).await?;
+        match record {
+            Some(record) => Ok((id, record)),
+            None => {
+                let arn = self.arn(&format!("key/{id}"));
+                Err(KeyRefusal::NotFound(format!("Key '{arn}' does not exist")))
+            }
+        }
+    }
+
+    /// The key that a text names, if it may be used now.
+    pub async fn usable(&self, text: &str) -> Result<UsableKey, KeyRefusal> {
+        let (id, record) = self.find(text).await?;
+        let arn = self.arn(&format!("key/{id}"));
+        match record.state {
+            KeyState::Disabled => Err(KeyRefusal::Disabled(arn)),
+            KeyState::PendingDeletion { .. } => Err(KeyRefusal::PendingDeletion(arn)),
+            KeyState::Enabled => match customer_key_id(&id) {
+                Some(id) => Ok(UsableKey { id, arn }),
+                None => Err(invalid(text)),
+            },
+        }
+    }
+
+    /// Destroys keys whose time of deletion has come, with their aliases. Returns how many.
+    pub async fn sweep(&self, now: Millis) -> Result<usize, StoreError> {
+        let mut destroyed = 0;
+        for (id, record) in self.store.vault_all::<KeyRecord>(KEY_RECORDS).await? {
+            if !matches!(record.state, KeyState::PendingDeletion { at } if at <= now) {
+                continue;
+            }
+            for (alias, target) in self.store.vault_all::<AliasRecord>(ALIAS_RECORDS).await? {
+                if target.target == id {
+                    self.store.vault_drop(ALIAS_RECORDS, &alias).await?;
+                }
+            }
+            self.store.customer_key_destroy(&id).await?;
+            tracing::info!(
+                key = id,
+                "the key is destroyed, its time of deletion has come"
+            );
+            destroyed += 1;
+        }
+        Ok(destroyed)
+    }
+
+    /// The id of the key that an alias stands for.
+    async fn target(&self, alias: &str) -> Result<String, KeyRefusal> {
+        let record: Option<AliasRecord> = self.store.vault_get(ALIAS_RECORDS, alias).await?;
+        let missing = || {
+            let arn = self.arn(alias);
+            KeyRefusal::NotFound(format!("Alias {arn} is not found."))
+        };
+        record.map(|record| record.target).ok_or_else(missing)
+    }
+
+    /// `alias/<name>` or a key's id.
+    fn resource(&self, text: &str) -> Result<String, KeyRefusal> {
+        let resource = match text.parse::<Arn>() {
+            Ok(arn) => {
+                let ours = arn.service == "kms"
+                    && arn.region == self.settings.region
+                    && arn.account == self.settings.account;
+                match ours {
+                    true => arn.resource,
+                    false => return Err(invalid(text)),
+                }
+            }
+            Err(_) => text.to_owned(),
+        };
+        match resource.strip_prefix("key/") {
+            Some(id) => Ok(id.to_owned()),
+            None if resource.starts_with("alias/") || customer_key_id(&resource).is_some() => {
+                Ok(resource)
+            }
+            None => Err(invalid(text)),
+        }
+    }
+}
+
+fn invalid(text: &str) -> KeyRefusal {
+    KeyRefusal::NotFound(format!("Invalid keyId '{text}'"))
+}
