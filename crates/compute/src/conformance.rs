@@ -394,6 +394,8 @@ mod tests {
                 },
                 start_command: None,
                 env: Default::default(),
+                defaults: Default::default(),
+                trusts_platform: false,
                 port: 8080,
                 cpu_millis: 250,
                 memory_bytes: 1 << 29,

@@ -16,8 +16,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Everything a backend needs to start one instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything a backend needs to start one instance. Its variables may be secrets: a backend hands them to the application
+/// and keeps them nowhere.
+#[derive(Clone, PartialEq, Eq)]
 pub struct InstanceSpec {
     /// The instance's id, chosen by the control plane and unique for ever.
     pub id: InstanceId,
@@ -33,6 +34,11 @@ pub struct InstanceSpec {
     pub start_command: Option<String>,
     /// Environment on top of the image's; `PORT` is added by the backend from `port`.
     pub env: BTreeMap<String, String>,
+    /// Environment for what neither the image nor `env` sets.
+    pub defaults: BTreeMap<String, String>,
+    /// Whether the application gets a file with the certificates that make it trust the platform's API, at
+    /// [`TRUST_PATH`]. A backend without the API has no such file.
+    pub trusts_platform: bool,
     /// The TCP port the application listens on.
     pub port: u16,
     /// Processor share in thousandths of a vCPU.
@@ -43,6 +49,22 @@ pub struct InstanceSpec {
     pub pids_max: u32,
     /// Bound of what the instance may write to its file system, in bytes.
     pub disk_bytes: u64,
+}
+
+/// Where an application finds the certificates of [`InstanceSpec::trusts_platform`].
+pub const TRUST_PATH: &str = "/etc/apron/ca-bundle.pem";
+
+impl std::fmt::Debug for InstanceSpec {
+    /// Without the values of variables.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstanceSpec")
+            .field("id", &self.id)
+            .field("service", &self.service)
+            .field("revision", &self.revision)
+            .field("image", &self.image)
+            .field("variables", &self.env.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an instance ended.

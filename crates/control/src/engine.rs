@@ -126,6 +126,8 @@ impl Engine {
             image: image.clone(),
             start_command: config.image.start_command.clone(),
             env: config.image.environment.clone(),
+            defaults: BTreeMap::new(),
+            trusts_platform: false,
             port: config.image.port,
             cpu_millis: config.size.cpu_units * 1000 / 1024,
             memory_bytes: u64::from(config.size.memory_mb) << 20,

@@ -1,7 +1,8 @@
 //! Node and shim: what to run, how it went, what it printed.
 //!
 //! The node writes a [`Plan`] to `<instance directory>/spec.json`, opens `<instance directory>/shim.sock` and starts
-//! the shim with that listening socket. Whoever connects is greeted with [`FromShim::Hello`], told whether the
+//! the shim with that listening socket and what else it needs as open descriptors ([`HANDOVER`]). The application's
+//! environment is one of them and in no file: it may hold secrets. Whoever connects is greeted with [`FromShim::Hello`], told whether the
 //! application was started, and given every message that nobody has acknowledged yet, in order. A new connection takes
 //! the place of the one before it. What the shim cannot deliver it keeps, within
 //! [`UNACKNOWLEDGED_BYTES_MAX`]; the end of the instance is also written to `<instance directory>/exit.json`.
@@ -36,7 +37,22 @@ pub const EXIT_FILE: &str = "exit.json";
 /// File in the instance's directory that says the shim has begun; it holds the shim's process id.
 pub const PID_FILE: &str = "shim.pid";
 
-/// Everything a shim needs to make its container.
+/// What the shim's standard input gives it: a socket with one message of one byte, [`HANDOVER`], and these descriptors in
+/// this order: the listening socket, the container's network namespace, the mount of its disk, the environment, and the
+/// certificates to trust when there are such. The environment is a file in memory: `NAME=value` texts, each ended by a zero
+/// byte; of equal names the last counts.
+pub const HANDOVER: u8 = 1;
+
+/// Most descriptors of a handover.
+pub const HANDOVER_DESCRIPTORS_MAX: usize = 5;
+
+/// Largest environment, in bytes; the kernel takes no more for a program either.
+pub const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
+
+/// Where the container finds the certificates it is to trust, when there are such.
+pub const TRUST_PATH: &str = "/etc/apron/ca-bundle.pem";
+
+/// Everything a shim needs to make its container, but for its environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`VERSION`] of the writer.
@@ -55,8 +71,6 @@ pub struct Plan {
     pub address: SocketAddr,
     /// The program and its arguments; never empty.
     pub args: Vec<String>,
-    /// The environment as `NAME=value`; the last of equal names counts.
-    pub env: Vec<String>,
     /// Working directory, absolute; made when it does not exist.
     pub cwd: String,
     /// `USER` of the image: empty, `name`, `uid`, each with an optional `:group`.

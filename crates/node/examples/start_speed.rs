@@ -170,6 +170,8 @@ impl Bench {
             image: self.image.clone(),
             start_command: None,
             env: BTreeMap::new(),
+            defaults: Default::default(),
+            trusts_platform: false,
             port: 8080,
             cpu_millis: 1000,
             memory_bytes: 512 << 20,

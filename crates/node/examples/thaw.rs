@@ -125,6 +125,8 @@ fn spec(image: Digest) -> InstanceSpec {
         image,
         start_command: None,
         env: BTreeMap::new(),
+        defaults: Default::default(),
+        trusts_platform: false,
         port: 8080,
         cpu_millis: 1000,
         memory_bytes: 512 << 20,

@@ -38,7 +38,24 @@ pub struct NodeConfig {
     pub resolvers: Vec<std::net::Ipv4Addr>,
     /// Prepared network namespaces and disks kept ready, so that a start need not wait for them.
     pub pool_slots: usize,
+    /// A file with the certificates that instances are given to trust, for those that talk to the platform.
+    pub trust_bundle: Option<PathBuf>,
+    /// Where the platform listens for its instances, if it does.
+    pub doors: Option<Doors>,
 }
+
+/// Ports of the platform on the machine's end of the instances' interfaces ([`Subnet::gateway`]). Instances reach them at
+/// [`DOORS_ADDRESS`] and nowhere else: `credentials` at port 80, `api` at port 443.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// Port of the endpoint that gives an application its credentials, plain HTTP.
+    pub credentials: u16,
+    /// Port of the platform's API, with TLS.
+    pub api: u16,
+}
+
+/// The address at which instances reach the platform: that of the container credentials of ECS, whose SDKs know it.
+pub const DOORS_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254, 170, 2);
 
 impl NodeConfig {
     /// A configuration with the usual values.
@@ -52,6 +69,8 @@ impl NodeConfig {
             blocked_destinations: Vec::new(),
             resolvers: Vec::new(),
             pool_slots: POOL_SLOTS,
+            trust_bundle: None,
+            doors: None,
         }
     }
 

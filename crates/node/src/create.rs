@@ -1,15 +1,18 @@
 //! Making an instance.
 
 use crate::cgroup::Limits;
-use crate::error::NodeError;
+use crate::error::{NodeError, Step};
 use crate::instance::shim::{self, Handover};
 use crate::instance::{Instance, link};
 use crate::node::{Inner, failed};
-use crate::plan::{Surroundings, plan};
+use crate::plan::{Surroundings, environment, plan};
 use crate::pool::Slot;
 use apron_compute::{ComputeError, Exit, InstanceSpec, InstanceState};
 use apron_domain::Millis;
 use apron_link::instance::Plan;
+use rustix::fd::OwnedFd;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +63,11 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
             return Err(ComputeError::Failed(text));
         }
     };
+    let environment = environment(spec, &prepared.config);
+    let trust = match spec.trusts_platform {
+        true => inner.config.trust_bundle.clone(),
+        false => None,
+    };
     let limits = Limits {
         cpu_millis: spec.cpu_millis,
         memory_bytes: spec.memory_bytes,
@@ -74,7 +82,17 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
     );
     let instance = Arc::new(instance);
     let worker = inner.clone();
-    tokio::task::spawn_blocking(move || start(&worker, &plan, &limits, slot))
+    let work = move || {
+        start(
+            &worker,
+            &plan,
+            &environment,
+            trust.as_deref(),
+            &limits,
+            slot,
+        )
+    };
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| {
             ComputeError::Failed(format!("the start of an instance was interrupted: {error}"))
@@ -91,8 +109,18 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
 }
 
 /// Makes what the shim needs and starts it; removes everything again when that fails. Blocks.
-fn start(inner: &Inner, plan: &Plan, limits: &Limits, mut slot: Slot) -> Result<(), NodeError> {
+fn start(
+    inner: &Inner,
+    plan: &Plan,
+    environment: &[String],
+    trust: Option<&Path>,
+    limits: &Limits,
+    mut slot: Slot,
+) -> Result<(), NodeError> {
     let made = (|| {
+        let environment = shim::environment_file(environment)?;
+        let open = |path: &Path| File::open(path).step(format!("open {}", path.display()));
+        let trust = trust.map(open).transpose()?.map(OwnedFd::from);
         // What a killed attempt may have left.
         if inner.files.directory(&plan.id).exists() {
             inner.remove_traces(&plan.id, None)?;
@@ -100,18 +128,20 @@ fn start(inner: &Inner, plan: &Plan, limits: &Limits, mut slot: Slot) -> Result<
         let listener = inner.files.create(plan)?;
         inner.disks.assign(&mut slot.disk, &plan.id)?;
         inner.cgroups.create(&plan.id, limits)?;
-        Ok(listener)
+        Ok((listener, environment, trust))
     })();
     let slot_number = slot.namespace.slot;
     let started = match made {
-        Ok(listener) => {
+        Ok((listener, environment, trust)) => {
             let directory = inner.files.directory(&plan.id);
             let handover = Handover {
                 listener,
                 network: slot.namespace.descriptor,
                 disk: slot.disk.mount,
+                environment,
+                trust,
             };
-            shim::spawn(&inner.config.shim, &directory, handover)
+            shim::spawn(&inner.config.shim, &directory, &handover)
         }
         Err(error) => {
             inner.pool.discard(&slot);

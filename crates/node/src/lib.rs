@@ -22,7 +22,7 @@ mod probe;
 mod purge;
 mod requirements;
 
-pub use config::{DISK_BYTES, NAME_BYTES_MAX, NodeConfig, POOL_SLOTS};
+pub use config::{DISK_BYTES, DOORS_ADDRESS, Doors, NAME_BYTES_MAX, NodeConfig, POOL_SLOTS};
 pub use error::NodeError;
 pub use network::Subnet;
 pub use node::Node;

@@ -44,6 +44,7 @@ impl Network {
             instances: config.instance_network,
             blocked: config.blocked_destinations.clone(),
             resolvers: resolvers.clone(),
+            doors: config.doors,
         })?;
         sysctl::enable_forwarding(&config.scope())?;
         Ok(Network {

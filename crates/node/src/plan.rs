@@ -4,6 +4,7 @@ use crate::cgroup::Group;
 use apron_compute::InstanceSpec;
 use apron_link::instance::{Plan, VERSION};
 use apron_oci::ImageConfig;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -60,7 +61,6 @@ pub fn plan(spec: &InstanceSpec, surroundings: Surroundings<'_>) -> Result<Plan,
         slot,
         address: (address, spec.port).into(),
         args: arguments(spec.start_command.as_deref(), config)?,
-        env: environment(spec, config),
         cwd: working_directory(&config.working_dir),
         user: config.user.clone(),
         stop_signal: config
@@ -102,16 +102,21 @@ fn arguments(start_command: Option<&str>, config: &ImageConfig) -> Result<Vec<St
     }
 }
 
-/// The image's variables, then those of the service, then `PORT`; of equal names the later counts.
-fn environment(spec: &InstanceSpec, config: &ImageConfig) -> Vec<String> {
+/// The platform's defaults, the image's variables, those of the service, then `PORT`; of equal names the later counts.
+pub fn environment(spec: &InstanceSpec, config: &ImageConfig) -> Vec<String> {
+    let of = |variables: &'_ BTreeMap<String, String>| -> Vec<(String, String)> {
+        variables.clone().into_iter().collect()
+    };
     let of_image = config.env.iter().filter_map(|entry| entry.split_once('='));
-    let of_service = spec
-        .env
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    let port = spec.port.to_string();
-    let mut merged: Vec<(&str, &str)> = vec![("PATH", DEFAULT_PATH)];
-    for (name, value) in of_image.chain(of_service).chain([("PORT", port.as_str())]) {
+    let of_image = of_image.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let own = |name: &str, value: String| std::iter::once((name.to_owned(), value));
+    let all = own("PATH", DEFAULT_PATH.to_owned())
+        .chain(of(&spec.defaults))
+        .chain(of_image)
+        .chain(of(&spec.env))
+        .chain(own("PORT", spec.port.to_string()));
+    let mut merged: Vec<(String, String)> = Vec::new();
+    for (name, value) in all {
         match merged.iter_mut().find(|(known, _)| *known == name) {
             Some(entry) => entry.1 = value,
             None => merged.push((name, value)),
@@ -194,6 +199,8 @@ mod tests {
             env: [("A", "service"), ("PORT", "1")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .into(),
+            defaults: Default::default(),
+            trusts_platform: false,
             port: 8080,
             cpu_millis: 250,
             memory_bytes: 1 << 29,
@@ -243,6 +250,20 @@ mod tests {
     fn later_variables_win_and_the_port_is_always_ours() {
         let env = environment(&spec(), &config());
         assert_eq!(env, ["PATH=/opt/bin", "A=service", "B=x=y", "PORT=8080"]);
+        let mut spec_with_defaults = spec();
+        spec_with_defaults.defaults = ["A", "B", "C"]
+            .map(|name| (name.to_owned(), "default".to_owned()))
+            .into();
+        assert_eq!(
+            environment(&spec_with_defaults, &config()),
+            [
+                "PATH=/opt/bin",
+                "A=service",
+                "B=x=y",
+                "C=default",
+                "PORT=8080"
+            ]
+        );
         assert_eq!(
             environment(&spec(), &ImageConfig::default())[0],
             format!("PATH={DEFAULT_PATH}")

@@ -28,6 +28,8 @@ pub struct Descriptors {
     pub network: OwnedFd,
     /// The mount of its disk, attached nowhere yet.
     pub disk: OwnedFd,
+    /// The certificates that the application is to trust.
+    pub trust: Option<OwnedFd>,
     /// Where the application's standard output goes.
     pub stdout: OwnedFd,
     /// Where its standard error goes.

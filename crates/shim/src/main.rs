@@ -1,14 +1,15 @@
 //! One container: a small, single-threaded process that makes it, holds its outputs and waits for its end.
 //!
-//! Started by the node as `apron-shim <instance directory>` with three descriptors in place of the standard streams:
-//! 0 is the listening socket, 1 the container's network namespace, 2 the mount of its disk. It leaves the node's
-//! session at once, so it outlives the node; its container cannot outlive it.
+//! Started by the node as `apron-shim <instance directory>` with a socket as its standard input, through which come the
+//! descriptors it works with (`apron_link::instance::HANDOVER`). It leaves the node's session at once, so it outlives the
+//! node; its container cannot outlive it.
 
 mod backlog;
 mod clock;
 mod connection;
 mod container;
 mod failure;
+mod handover;
 mod lines;
 mod seccomp;
 mod start;

@@ -2,6 +2,7 @@
 
 use crate::container::{Descriptors, init};
 use crate::failure::Stage;
+use crate::handover::{self, Handover};
 use crate::supervise::{Container, Supervisor};
 use crate::sys;
 use apron_link::instance::{CgroupView, PID_FILE, PLAN_FILE, Plan, VERSION};
@@ -13,9 +14,6 @@ use rustix::process::PidfdFlags;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// Descriptors below this number are the standard streams.
-const FIRST_FREE_DESCRIPTOR: i32 = 3;
-
 /// The namespaces every container has of its own; the network's is prepared by the node, the control groups' is made
 /// after the container joined them.
 const NAMESPACES: i32 =
@@ -24,7 +22,13 @@ const NAMESPACES: i32 =
 /// Makes the container and what watches over it. In the container's own process this never returns.
 pub fn start(directory: &Path) -> Result<Supervisor, String> {
     sys::close_inherited();
-    let [listener, network, disk] = take_descriptors()?;
+    let Handover {
+        listener,
+        network,
+        disk,
+        environment,
+        trust,
+    } = handover::take()?;
     // A session of its own: signals to the node's group do not reach it. Refused when it is a leader already.
     let _ = rustix::process::setsid();
     // The platform goes last when the machine runs out of memory.
@@ -34,20 +38,20 @@ pub fn start(directory: &Path) -> Result<Supervisor, String> {
     std::fs::write(directory.join(PID_FILE), std::process::id().to_string())
         .stage("write the process id")?;
     let plan = read_plan(directory)?;
-    let (container, child_side) = pipes(network, disk)?;
+    let (container, child_side) = pipes(network, disk, trust)?;
     sys::block_signals();
     let cgroup = cgroup_to_be_born_in(&plan)?;
     let forked = sys::fork_into(NAMESPACES, cgroup.as_ref().map(AsFd::as_fd));
     match forked.stage("make the container's namespaces") {
         Ok(Some(pid)) => {
-            drop(child_side);
+            drop((child_side, environment));
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
                 .stage("watch the container")?;
             Supervisor::new(directory, &plan, listener, container.attach(pid, pidfd))
         }
         Ok(None) => {
             drop((listener, container, cgroup));
-            init::run(&plan, directory, child_side)
+            init::run(&plan, &environment, directory, child_side)
         }
         Err(text) => Supervisor::failed(directory, &plan, listener, text),
     }
@@ -62,24 +66,6 @@ fn cgroup_to_be_born_in(plan: &Plan) -> Result<Option<OwnedFd>, String> {
     let group = rustix::fs::open(directory, flags, Mode::empty())
         .stage(&format!("open the control group {}", directory.display()))?;
     Ok(Some(group))
-}
-
-/// Moves what the node handed over out of the way of the standard streams.
-fn take_descriptors() -> Result<[OwnedFd; 3], String> {
-    let take = |stream: rustix::fd::BorrowedFd<'_>| {
-        rustix::io::fcntl_dupfd_cloexec(stream, FIRST_FREE_DESCRIPTOR).stage("take the descriptors")
-    };
-    let taken = [
-        take(rustix::stdio::stdin())?,
-        take(rustix::stdio::stdout())?,
-        take(rustix::stdio::stderr())?,
-    ];
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .stage("open /dev/null")?;
-    rustix::stdio::dup2_stdin(&null).stage("quiet standard input")?;
-    rustix::stdio::dup2_stdout(&null).stage("quiet standard output")?;
-    rustix::stdio::dup2_stderr(&null).stage("quiet standard error")?;
-    Ok(taken)
 }
 
 fn read_plan(directory: &Path) -> Result<Plan, String> {
@@ -126,7 +112,11 @@ impl Pipes {
     }
 }
 
-fn pipes(network: OwnedFd, disk: OwnedFd) -> Result<(Pipes, Descriptors), String> {
+fn pipes(
+    network: OwnedFd,
+    disk: OwnedFd,
+    trust: Option<OwnedFd>,
+) -> Result<(Pipes, Descriptors), String> {
     let pipe = || -> Result<(OwnedFd, OwnedFd), String> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).stage("make a pipe")?;
         // Only the reading side: the application expects writes that wait.
@@ -143,6 +133,7 @@ fn pipes(network: OwnedFd, disk: OwnedFd) -> Result<(Pipes, Descriptors), String
     let descriptors = Descriptors {
         network,
         disk,
+        trust,
         stdout: child_stdout,
         stderr: child_stderr,
         report: child_report,

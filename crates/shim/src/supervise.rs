@@ -460,7 +460,6 @@ pub mod tests {
             slot: 0,
             address: ([10, 0, 0, 2], 8080).into(),
             args: vec!["/bin/true".to_owned()],
-            env: Vec::new(),
             cwd: "/".to_owned(),
             user: String::new(),
             stop_signal: 15,

@@ -4,12 +4,16 @@
 #![allow(unsafe_code)]
 
 use apron_link::frame::{Decoder, encode};
-use apron_link::instance::{CgroupView, Exit, FromShim, OomCounter, Plan, ToShim, VERSION};
+use apron_link::instance::{
+    CgroupView, Exit, FromShim, HANDOVER, OomCounter, Plan, ToShim, VERSION,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use std::io::{Read, Write};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +21,16 @@ use std::time::Duration;
 
 /// Longest wait for a message.
 const SOON: Duration = Duration::from_secs(30);
+
+/// The environment of every test's application.
+const ENVIRONMENT: &[u8] = b"PATH=/bin\0HUSH=a secret that is in no file\0";
+
+fn memory_file(bytes: &[u8]) -> OwnedFd {
+    let file = rustix::fs::memfd_create("environment", MemfdFlags::CLOEXEC).unwrap();
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes).unwrap();
+    file.into()
+}
 
 struct Bench {
     directory: tempfile::TempDir,
@@ -60,7 +74,6 @@ impl Bench {
             slot: 0,
             address: ([127, 0, 0, 1], 8080).into(),
             args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-            env: vec!["PATH=/bin".to_owned()],
             cwd: "/".to_owned(),
             user: String::new(),
             stop_signal: 15,
@@ -92,11 +105,23 @@ impl Bench {
             Mode::empty(),
         )
         .unwrap();
+        let environment = memory_file(ENVIRONMENT);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let disk = disk();
+        let descriptors = [
+            listener.as_fd(),
+            network.as_fd(),
+            disk.as_fd(),
+            environment.as_fd(),
+        ];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let message = [IoSlice::new(&[HANDOVER])];
+        rustix::net::sendmsg(&ours, &message, &mut ancillary, SendFlags::empty()).unwrap();
         let shim = Command::new(env!("CARGO_BIN_EXE_apron-shim"))
             .arg(&home)
-            .stdin(Stdio::from(OwnedFd::from(listener)))
-            .stdout(Stdio::from(network))
-            .stderr(Stdio::from(disk()))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .unwrap();
         self.shim = Some(shim);

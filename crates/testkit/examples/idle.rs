@@ -126,6 +126,8 @@ async fn start(world: &World, store: &Store, number: u32, service: &Service, ins
         image: deployed.image.clone(),
         start_command: None,
         env: BTreeMap::new(),
+        defaults: Default::default(),
+        trusts_platform: false,
         port: 8080,
         cpu_millis: 250,
         memory_bytes: 1 << 29,

@@ -1,11 +1,17 @@
 //! The shim's process: started with what it needs, found again, ended.
 
 use crate::error::{NodeError, Step};
-use apron_link::instance::PID_FILE;
+use apron_link::instance::{ENVIRONMENT_BYTES_MAX, HANDOVER, HANDOVER_DESCRIPTORS_MAX, PID_FILE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
@@ -14,7 +20,7 @@ use tokio::process::Command;
 /// Longest wait for a killed shim to be gone, in seconds. Its container goes first.
 const GONE_WITHIN_SECONDS: i64 = 10;
 
-/// What a shim is handed in place of its standard streams.
+/// What a shim is handed.
 #[derive(Debug)]
 pub struct Handover {
     /// Its listening socket.
@@ -23,18 +29,69 @@ pub struct Handover {
     pub network: OwnedFd,
     /// The container's disk.
     pub disk: OwnedFd,
+    /// The application's environment.
+    pub environment: OwnedFd,
+    /// The certificates that the application is to trust.
+    pub trust: Option<OwnedFd>,
+}
+
+/// The environment as a file in memory, which has no name anywhere.
+pub fn environment_file(environment: &[String]) -> Result<OwnedFd, NodeError> {
+    let mut text = environment.join("\0");
+    text.push('\0');
+    if text.len() > ENVIRONMENT_BYTES_MAX {
+        let size = format!("{} bytes, {ENVIRONMENT_BYTES_MAX} are possible", text.len());
+        return Err(NodeError::step("hand over the environment", size));
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL;
+    // Kernels before 6.3 do not know that a file of memory need not be executable.
+    let file = rustix::fs::memfd_create("environment", flags)
+        .or_else(|_| rustix::fs::memfd_create("environment", MemfdFlags::CLOEXEC))
+        .step("make a file in memory")?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(text.as_bytes())
+        .step("write the environment into memory")?;
+    Ok(file.into())
+}
+
+/// One end of a pair of sockets whose other end has sent everything already.
+fn sent(handover: &Handover) -> Result<OwnedFd, NodeError> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .step("make a pair of sockets")?;
+    let mut descriptors = vec![
+        handover.listener.as_fd(),
+        handover.network.as_fd(),
+        handover.disk.as_fd(),
+        handover.environment.as_fd(),
+    ];
+    descriptors.extend(handover.trust.as_ref().map(AsFd::as_fd));
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDOVER_DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(NodeError::step(
+            "hand over descriptors",
+            "there are too many",
+        ));
+    }
+    let message = [IoSlice::new(&[HANDOVER])];
+    rustix::net::sendmsg(&ours, &message, &mut ancillary, SendFlags::empty())
+        .step("hand over descriptors")?;
+    Ok(theirs)
 }
 
 /// Starts a shim. It is a child of this process until this process ends, and goes on afterwards. Called inside a runtime.
-pub fn spawn(program: &Path, directory: &Path, handover: Handover) -> Result<(), NodeError> {
+pub fn spawn(program: &Path, directory: &Path, handover: &Handover) -> Result<(), NodeError> {
     let mut command = Command::new(program);
     command
         .arg(directory)
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(handover.listener)))
-        .stdout(Stdio::from(handover.network))
-        .stderr(Stdio::from(handover.disk));
+        .stdin(Stdio::from(sent(handover)?))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut child = command
         .spawn()
         .step(format!("start {}", program.display()))?;

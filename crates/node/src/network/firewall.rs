@@ -2,6 +2,7 @@
 //! nothing changes when one comes or goes.
 
 use super::addresses::Subnet;
+use crate::config::{DOORS_ADDRESS, Doors};
 use crate::error::{NodeError, Step};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -16,6 +17,12 @@ const LINK_LOCAL: Subnet = Subnet {
 
 /// Our chains come before the host's own, whose acceptance is no end for a packet in other tables anyway.
 const PRIORITY: i32 = -10;
+
+/// Before anything else looks at a packet (nft(8), `raw`).
+const PRIORITY_RAW: i32 = -300;
+
+/// Where destinations are translated (nft(8), `dstnat`).
+const PRIORITY_DSTNAT: i32 = -100;
 
 /// Where source addresses are translated (nft(8), `srcnat`).
 const PRIORITY_SRCNAT: i32 = 100;
@@ -33,6 +40,8 @@ pub struct Rules {
     pub blocked: Vec<Subnet>,
     /// Name servers they may ask wherever those are.
     pub resolvers: Vec<Ipv4Addr>,
+    /// Where the platform listens for them.
+    pub doors: Option<Doors>,
 }
 
 /// Puts the rules into force, in the place of former ones of the same table, in one transaction.
@@ -62,6 +71,8 @@ fn commands(rules: &Rules) -> Vec<Value> {
         add_table(&rules.table),
     ];
     for (name, kind, hook, priority) in [
+        ("source", "filter", "prerouting", PRIORITY_RAW),
+        ("doors", "nat", "prerouting", PRIORITY_DSTNAT),
         ("input", "filter", "input", PRIORITY),
         ("forward", "filter", "forward", PRIORITY),
         ("postrouting", "nat", "postrouting", PRIORITY_SRCNAT),
@@ -72,6 +83,8 @@ fn commands(rules: &Rules) -> Vec<Value> {
         }}}));
     }
     let chains = [
+        ("source", source(rules)),
+        ("doors", doors(rules)),
         ("input", input(rules)),
         ("forward", forward(rules)),
         ("postrouting", postrouting(rules)),
@@ -86,10 +99,44 @@ fn commands(rules: &Rules) -> Vec<Value> {
     commands
 }
 
-/// To the machine itself: answers to what it asked, and questions to a name server that runs on it.
+/// Packets come from the address of the interface they come in by, or not at all. The interfaces' own reverse path filter
+/// says the same, unless the machine is set to a looser one, which the kernel then prefers (ip-sysctl, `rp_filter`).
+fn source(rules: &Rules) -> Vec<Value> {
+    let way_back = json!({"fib": {"result": "oif", "flags": ["saddr", "iif"]}});
+    let none = json!({"match": {"op": "==", "left": way_back, "right": false}});
+    vec![json!([from_instance(rules), none, drop()])]
+}
+
+/// The platform's doors: an address that leads nowhere else.
+fn doors(rules: &Rules) -> Vec<Value> {
+    let here = Subnet {
+        base: DOORS_ADDRESS,
+        prefix: 32,
+    };
+    let lead = |port: u16, door: u16| {
+        let gateway = rules.instances.gateway().to_string();
+        let to = json!({"dnat": {"family": "ip", "addr": gateway, "port": door}});
+        json!([from_instance(rules), destination(here), tcp_port(port), to])
+    };
+    let doors = rules.doors.iter();
+    doors
+        .flat_map(|doors| [lead(80, doors.credentials), lead(443, doors.api)])
+        .collect()
+}
+
+/// To the machine itself: answers to what it asked, the platform's doors by their own address, and questions to a name
+/// server that runs on it.
 fn input(rules: &Rules) -> Vec<Value> {
     let from = from_instance(rules);
     let mut chain = vec![json!([from, established(), accept()])];
+    let gateway = destination(Subnet {
+        base: rules.instances.gateway(),
+        prefix: 32,
+    });
+    let led = json!({"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}});
+    for door in rules.doors.iter().flat_map(|d| [d.credentials, d.api]) {
+        chain.push(json!([from, led, gateway, tcp_port(door), accept()]));
+    }
     chain.extend(
         name_servers(rules)
             .into_iter()
@@ -139,6 +186,10 @@ fn name_servers(rules: &Rules) -> Vec<Vec<Value>> {
             ["udp", "tcp"].map(|protocol| vec![to.clone(), port(protocol), accept()])
         })
         .collect()
+}
+
+fn tcp_port(port: u16) -> Value {
+    json!({"match": {"op": "==", "left": payload("tcp", "dport"), "right": port}})
 }
 
 fn prepend(first: &Value, rest: Vec<Value>) -> Value {
@@ -223,6 +274,7 @@ mod tests {
             instances: Subnet::DEFAULT,
             blocked: vec!["192.0.2.0/24".parse().unwrap()],
             resolvers: vec![Ipv4Addr::new(169, 254, 169, 254)],
+            doors: None,
         };
         let chain: Vec<String> = forward(&rules).iter().map(Value::to_string).collect();
         let position = |needle: &str, verdict: &str| {

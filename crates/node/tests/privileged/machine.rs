@@ -146,6 +146,8 @@ impl Machine {
             image: self.busybox.clone(),
             start_command,
             env: BTreeMap::new(),
+            defaults: Default::default(),
+            trusts_platform: false,
             port: 8080,
             cpu_millis: 1000,
             memory_bytes: 64 << 20,

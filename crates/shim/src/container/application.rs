@@ -31,8 +31,8 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL);
 
 /// Becomes the application. Never returns; failures go to the report.
-pub fn run(plan: &Plan, descriptors: &Descriptors) -> ! {
-    let text = match become_application(plan, descriptors) {
+pub fn run(plan: &Plan, environment: &[String], descriptors: &Descriptors) -> ! {
+    let text = match become_application(plan, environment, descriptors) {
         Ok(never) => match never {},
         Err(text) => text,
     };
@@ -42,6 +42,7 @@ pub fn run(plan: &Plan, descriptors: &Descriptors) -> ! {
 
 fn become_application(
     plan: &Plan,
+    environment: &[String],
     descriptors: &Descriptors,
 ) -> Result<std::convert::Infallible, String> {
     let identity = user::resolve(
@@ -54,7 +55,7 @@ fn become_application(
     limit(plan)?;
     work_in(&plan.cwd)?;
     let args = c_strings(&plan.args)?;
-    let env = environment(plan, &identity);
+    let env = completed(environment, plan, &identity);
     let candidates = candidates(&plan.args[0], &env);
     let env = c_strings(&env)?;
     drop_privileges(&identity)?;
@@ -135,9 +136,8 @@ fn work_in(directory: &str) -> Result<(), String> {
 }
 
 /// The environment, with the home directory that `USER` implies.
-fn environment(plan: &Plan, identity: &Identity) -> Vec<String> {
-    let mut env: Vec<String> = plan
-        .env
+fn completed(environment: &[String], plan: &Plan, identity: &Identity) -> Vec<String> {
+    let mut env: Vec<String> = environment
         .iter()
         .filter(|entry| !entry.is_empty())
         .cloned()

@@ -11,8 +11,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFl
 use std::path::Path;
 
 /// Makes the container, starts the application and stays until it ends. Never returns.
-pub fn run(plan: &Plan, directory: &Path, descriptors: Descriptors) -> ! {
-    match start(plan, directory, &descriptors) {
+pub fn run(plan: &Plan, environment: &[String], directory: &Path, descriptors: Descriptors) -> ! {
+    match start(plan, environment, directory, &descriptors) {
         Ok(application) => {
             let Descriptors { status, .. } = descriptors;
             sys::close_all_but(status.as_fd());
@@ -26,7 +26,12 @@ pub fn run(plan: &Plan, directory: &Path, descriptors: Descriptors) -> ! {
     }
 }
 
-fn start(plan: &Plan, directory: &Path, descriptors: &Descriptors) -> Result<Pid, String> {
+fn start(
+    plan: &Plan,
+    environment: &[String],
+    directory: &Path,
+    descriptors: &Descriptors,
+) -> Result<Pid, String> {
     end_with_the_shim(&descriptors.status)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     rustix::thread::move_into_link_name_space(
@@ -41,10 +46,13 @@ fn start(plan: &Plan, directory: &Path, descriptors: &Descriptors) -> Result<Pid
     mounts::mount_all(plan.shm_bytes)?;
     cgroup_view::mount(&plan.cgroup_view);
     root::write_names(plan)?;
+    if let Some(trust) = &descriptors.trust {
+        root::write_trust(trust)?;
+    }
     rustix::system::sethostname(plan.hostname.as_bytes()).stage("set the host name")?;
     match sys::fork_into(0, None).stage("start a process for the application")? {
         Some(application) => Ok(application),
-        None => application::run(plan, descriptors),
+        None => application::run(plan, environment, descriptors),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The container's file system: layers under a bounded disk, entered so that nothing of the host remains.
 
 use crate::failure::{Stage, errno_text};
-use apron_link::instance::Plan;
+use crate::handover::read_from_start;
+use apron_link::instance::{Plan, TRUST_PATH};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use std::ffi::CString;
@@ -11,6 +12,9 @@ use std::path::Path;
 
 /// Longest mount options the kernel takes, in bytes: a page, with its end.
 const MOUNT_OPTIONS_BYTES_MAX: usize = 4095;
+
+/// Largest file of certificates to trust, in bytes; that of a system has some 200 KiB.
+const TRUST_BYTES_MAX: usize = 8 << 20;
 
 /// Mounts the root and makes it the only thing there is.
 pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<(), String> {
@@ -100,6 +104,22 @@ pub fn write_names(plan: &Plan) -> Result<(), String> {
     write_file("/etc/hostname", &format!("{}\n", plan.hostname))
 }
 
+/// Writes the certificates that the application is to trust.
+pub fn write_trust(bundle: &OwnedFd) -> Result<(), String> {
+    let bytes = read_from_start(bundle, TRUST_BYTES_MAX).stage("read the certificates to trust")?;
+    let directory = Path::new(TRUST_PATH).parent().unwrap_or(Path::new("/"));
+    make_directory(directory)?;
+    // A link of the image would put the file somewhere else; inside of the container, but not where it is looked for.
+    let status = rustix::fs::lstat(directory).stage("look at the directory of certificates")?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::Directory {
+        return Err(format!(
+            "{} of the image is not a directory",
+            directory.display()
+        ));
+    }
+    write_file(TRUST_PATH, &String::from_utf8_lossy(&bytes))
+}
+
 fn write_file(path: &str, text: &str) -> Result<(), String> {
     match rustix::fs::unlink(path) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -108,8 +128,8 @@ fn write_file(path: &str, text: &str) -> Result<(), String> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let file =
         rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).stage(&format!("make {path}"))?;
-    rustix::io::write(&file, text.as_bytes()).stage(&format!("write {path}"))?;
-    Ok(())
+    std::io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())
+        .stage(&format!("write {path}"))
 }
 
 #[cfg(test)]

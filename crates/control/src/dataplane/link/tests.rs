@@ -320,6 +320,8 @@ async fn instance(compute: &Simulator, number: u8) -> InstanceId {
         image: image.clone(),
         start_command: None,
         env: Default::default(),
+        defaults: Default::default(),
+        trusts_platform: false,
         port: 8080,
         cpu_millis: 250,
         memory_bytes: 1 << 20,
