@@ -6,6 +6,7 @@
 mod adoption;
 mod brake;
 mod conformance;
+mod doors;
 mod image;
 mod isolation;
 mod limits;

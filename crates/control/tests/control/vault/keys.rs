@@ -125,7 +125,7 @@ fn data_keys_come_with_and_without_their_plain_text() {
 }
 
 #[test]
-fn a_key_is_taken_out_of_use_and_deleted_in_time() {
+fn a_key_is_taken_out_of_use_and_back() {
     let bench = Bench::new();
     let (id, arn) = make(&bench);
     let encrypt = json!({"KeyId": id, "Plaintext": "AA=="});
@@ -144,6 +144,14 @@ fn a_key_is_taken_out_of_use_and_deleted_in_time() {
     );
     ok(&bench, "EnableKey", json!({"KeyId": id}));
     ok(&bench, "Decrypt", decrypt.clone());
+}
+
+#[test]
+fn a_key_is_deleted_after_a_time_in_which_that_can_be_undone() {
+    let bench = Bench::new();
+    let (id, _) = make(&bench);
+    let sealed = ok(&bench, "Encrypt", json!({"KeyId": id, "Plaintext": "AA=="}));
+    let decrypt = json!({"CiphertextBlob": sealed["CiphertextBlob"]});
     refused(
         call(&bench, "CancelKeyDeletion", json!({"KeyId": id})),
         "KMSInvalidStateException",
@@ -199,7 +207,7 @@ fn a_key_is_taken_out_of_use_and_deleted_in_time() {
 }
 
 #[test]
-fn aliases_policies_tags_and_pages() {
+fn aliases_are_names_that_can_be_given_to_another_key() {
     let bench = Bench::new();
     let (one, _) = make(&bench);
     let (two, _) = make(&bench);
@@ -232,6 +240,13 @@ fn aliases_policies_tags_and_pages() {
         let input = json!({"AliasName": name, "TargetKeyId": one});
         refused(call(&bench, "CreateAlias", input), code, "");
     }
+}
+
+#[test]
+fn keys_have_pages_policies_and_tags() {
+    let bench = Bench::new();
+    let (one, _) = make(&bench);
+    make(&bench);
     let page = ok(&bench, "ListKeys", json!({"Limit": 1}));
     assert_eq!(page["Truncated"], true);
     let rest = ok(
@@ -280,6 +295,11 @@ fn aliases_policies_tags_and_pages() {
     );
     let described = ok(&bench, "DescribeKey", json!({"KeyId": one}));
     assert_eq!(described["KeyMetadata"]["Description"], "new");
+}
+
+#[test]
+fn what_is_no_symmetric_key_of_ours_is_refused() {
+    let bench = Bench::new();
     for input in [
         json!({"KeySpec": "RSA_2048"}),
         json!({"KeyUsage": "SIGN_VERIFY"}),

@@ -78,6 +78,12 @@ fn values_come_back_by_name_version_label_and_arn() {
         );
         assert_eq!(found["ARN"], arn);
     }
+}
+
+#[test]
+fn what_is_not_there_or_not_decrypted_is_told_apart() {
+    let bench = Bench::new();
+    put(&bench, "/app/key", "SecureString", MARKER);
     let closed = ok(&bench, "GetParameter", json!({"Name": "/app/key:1"}));
     assert_ne!(closed["Parameter"]["Value"], MARKER);
     for (name, code) in [
@@ -105,6 +111,7 @@ fn values_come_back_by_name_version_label_and_arn() {
     assert!(!bench.shows(MARKER));
     put(&bench, "plain", "String", "also sealed at rest");
     assert!(!bench.shows("also sealed at rest"));
+    let read = |name: &str| ok(&bench, "GetParameter", json!({"Name": name}))["Parameter"].clone();
     assert_eq!(
         read("arn:aws:ssm:us-east-1:111122223333:parameter/plain")["Value"],
         "also sealed at rest"
@@ -112,7 +119,7 @@ fn values_come_back_by_name_version_label_and_arn() {
 }
 
 #[test]
-fn a_hierarchy_is_read_by_path_and_described_by_filters() {
+fn a_hierarchy_is_read_by_path() {
     let bench = Bench::new();
     for name in ["/a/b/c", "/a/d", "/a/e", "/z", "top"] {
         put(&bench, name, "String", name);
@@ -136,6 +143,15 @@ fn a_hierarchy_is_read_by_path_and_described_by_filters() {
         "ValidationException",
         "forward slash",
     );
+}
+
+#[test]
+fn parameters_are_described_by_filters_and_have_tags() {
+    let bench = Bench::new();
+    for name in ["/a/b/c", "/a/d", "/a/e", "/z", "top"] {
+        put(&bench, name, "String", name);
+    }
+    put(&bench, "/a/list", "StringList", "x,y");
     ok(
         &bench,
         "AddTagsToResource",

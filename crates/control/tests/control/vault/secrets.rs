@@ -98,7 +98,7 @@ fn a_request_that_comes_twice_is_one() {
 }
 
 #[test]
-fn versions_carry_labels_that_can_be_moved() {
+fn versions_are_found_by_their_labels() {
     let bench = Bench::new();
     let one = ok(
         &bench,
@@ -112,7 +112,6 @@ fn versions_carry_labels_that_can_be_moved() {
         json!({"SecretId": "a", "SecretBinary": "AAEC", "VersionStages": ["pending"]}),
     );
     assert_eq!(two["VersionStages"], json!(["pending"]));
-    let two = two["VersionId"].as_str().unwrap().to_owned();
     assert_eq!(value(&bench, json!({"SecretId": "a"})), "one");
     let binary = ok(
         &bench,
@@ -135,6 +134,18 @@ fn versions_carry_labels_that_can_be_moved() {
         "ResourceNotFoundException",
         "staging label: none",
     );
+}
+
+#[test]
+fn labels_are_moved_from_one_version_to_another() {
+    let bench = Bench::new();
+    let put = |operation: &str, input: Value| -> String {
+        let made = ok(&bench, operation, input);
+        made["VersionId"].as_str().unwrap().to_owned()
+    };
+    let one = put("CreateSecret", json!({"Name": "a", "SecretString": "one"}));
+    let two = json!({"SecretId": "a", "SecretString": "two", "VersionStages": ["pending"]});
+    let two = put("PutSecretValue", two);
     let move_to = |from: Option<&str>, to: Option<&str>, stage: &str| json!({"SecretId": "a", "VersionStage": stage, "RemoveFromVersionId": from, "MoveToVersionId": to});
     let update = "UpdateSecretVersionStage";
     let implicit = move_to(None, Some(&two), "AWSCURRENT");
@@ -184,7 +195,7 @@ fn versions_carry_labels_that_can_be_moved() {
 }
 
 #[test]
-fn a_deleted_secret_can_be_restored_until_its_time_comes() {
+fn a_secret_is_deleted_with_a_time_to_think_of_it() {
     let bench = Bench::new();
     ok(
         &bench,
@@ -225,6 +236,21 @@ fn a_deleted_secret_can_be_restored_until_its_time_comes() {
             "marked for deletion",
         );
     }
+}
+
+#[test]
+fn what_is_deleted_is_not_listed_and_goes_when_its_time_comes() {
+    let bench = Bench::new();
+    ok(
+        &bench,
+        "CreateSecret",
+        json!({"Name": "a", "SecretString": "one"}),
+    );
+    ok(
+        &bench,
+        "DeleteSecret",
+        json!({"SecretId": "a", "RecoveryWindowInDays": 7}),
+    );
     assert_eq!(
         ok(&bench, "ListSecrets", json!({}))["SecretList"],
         json!([])
@@ -309,7 +335,7 @@ fn secrets_are_listed_by_filters_in_order_and_in_pages() {
 }
 
 #[test]
-fn tags_policies_and_mistakes() {
+fn secrets_have_tags_and_policies() {
     let bench = Bench::new();
     ok(&bench, "CreateSecret", json!({"Name": "a"}));
     let none = call(&bench, "GetSecretValue", json!({"SecretId": "a"}));
@@ -356,6 +382,12 @@ fn tags_policies_and_mistakes() {
         "MalformedPolicyDocumentException",
         "malformed",
     );
+}
+
+#[test]
+fn what_makes_no_secret_is_refused() {
+    let bench = Bench::new();
+    ok(&bench, "CreateSecret", json!({"Name": "a"}));
     let bad = json!({"Name": "with space", "SecretString": "x"});
     refused(
         call(&bench, "CreateSecret", bad),
