@@ -89,16 +89,19 @@ impl Cgroups {
         for directory in cgroups.parents() {
             make(&directory)?;
         }
-        if let Layout::V2(mount) = &cgroups.layout {
-            for directory in [mount.clone(), mount.join(parent)] {
-                write(
-                    &directory,
-                    &setting("cgroup.subtree_control", v2::CONTROLLERS),
-                )
-                .map_err(|error| NodeError::Missing {
-                    feature: "cgroup delegation",
-                    detail: error.to_string(),
-                })?;
+        match &cgroups.layout {
+            Layout::V1(mounts) => {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                write(&mounts["cpu"].join(parent), &v1::parent_setting(processors))?;
+            }
+            Layout::V2(mount) => {
+                let delegate = setting("cgroup.subtree_control", v2::CONTROLLERS);
+                for directory in [mount.clone(), mount.join(parent)] {
+                    write(&directory, &delegate).map_err(|error| NodeError::Missing {
+                        feature: "cgroup delegation",
+                        detail: error.to_string(),
+                    })?;
+                }
             }
         }
         Ok(cgroups)

@@ -16,6 +16,13 @@ pub fn cpu_setting(cpu_millis: u32) -> Setting {
     setting("cpu.cfs_quota_us", quota)
 }
 
+/// The weight of the group that all instances are in: on every processor as much as one process outside it. The kernel's
+/// default would be as much as one process on the whole machine, and every service together would stand back behind any
+/// two busy processes of the host.
+pub fn parent_setting(processors: usize) -> Setting {
+    setting("cpu.shares", processors.clamp(1, 256) * 1024)
+}
+
 /// The values to write, in order, by controller.
 pub fn settings(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
     let shares = (u64::from(limits.cpu_millis) * 1024 / 1000).max(2);
@@ -62,6 +69,14 @@ pub fn view(mounts: &BTreeMap<String, PathBuf>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_instances_together_weigh_a_process_on_every_processor() {
+        let weight = |processors| parent_setting(processors).value;
+        // The kernel takes at most 262144.
+        let weights = [weight(1), weight(8), weight(1000)];
+        assert_eq!(weights, ["1024", "8192", "262144"]);
+    }
 
     #[test]
     fn limits_become_values_in_an_order_the_kernel_takes() {
