@@ -3,8 +3,8 @@
 use crate::Store;
 use crate::engine::WriteTx;
 use crate::error::{StoreError, at};
-use crate::record::{Row, decode};
-use apron_domain::{Operation, OperationId};
+use crate::operations::{self, OwnedRow};
+use apron_domain::OperationId;
 
 impl Store {
     /// Remembers that an operation is to be cancelled, if it still can be; once is enough. Answers whether it could.
@@ -15,14 +15,14 @@ impl Store {
     pub async fn operation_cancel(&self, id: &OperationId) -> Result<bool, StoreError> {
         let doing = "cancel the operation";
         let mut tx = self.engine().write(doing).await?;
-        let row: Option<Row> =
-            sqlx::query_as("SELECT version, record FROM operations WHERE id = ?")
+        let row: Option<OwnedRow> =
+            sqlx::query_as("SELECT service, version, record FROM operations WHERE id = ?")
                 .bind(id.as_str())
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(at(doing))?;
         let row = row.ok_or_else(|| StoreError::missing(doing, format!("operation {id}")))?;
-        let operation: Operation = decode(doing, &row)?;
+        let operation = operations::open(self.sealer(), doing, row)?;
         if !operation.can_be_cancelled() {
             return Ok(false);
         }

@@ -191,9 +191,13 @@ impl Store {
 }
 
 /// The service, version and text of a stored operation.
-type OwnedRow = (String, i64, String);
+pub(crate) type OwnedRow = (String, i64, String);
 
-fn open(sealer: &Sealer, doing: &'static str, row: OwnedRow) -> Result<Operation, StoreError> {
+pub(crate) fn open(
+    sealer: &Sealer,
+    doing: &'static str,
+    row: OwnedRow,
+) -> Result<Operation, StoreError> {
     let (service, version, text) = row;
     decode_sealed(sealer, &service, doing, &(version, text))
 }
