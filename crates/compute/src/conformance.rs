@@ -4,11 +4,12 @@
 //! when the backend breaks the contract. [`all`] runs every check, one after another.
 
 use crate::{
-    Compute, ComputeError, ComputeEvent, Exit, InstanceSpec, InstanceState, InstanceStatus, Probe,
-    ProbeAnswer,
+    Compute, ComputeError, ComputeEvent, Exhausted, Exit, Export, Exported, InstanceSpec,
+    InstanceState, InstanceStatus, Probe, ProbeAnswer,
 };
 use apron_domain::{Digest, InstanceId};
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
@@ -30,7 +31,15 @@ pub enum Program {
     Crashes,
     /// Is not in the image, so that the application cannot be started.
     Absent,
+    /// A build: makes the file [`MADE`] with some bytes in it, removes the file [`REMOVED`] of the image, and exits with 0.
+    Builds,
 }
+
+/// What [`Program::Builds`] makes.
+pub const MADE: &str = "/made/file";
+
+/// What [`Program::Builds`] removes.
+pub const REMOVED: &str = "/www/index.html";
 
 /// What [`Program::Crashes`] prints on its standard output.
 pub const LAST_WORDS: &str = "about to fail";
@@ -61,6 +70,7 @@ pub async fn all(subject: &dyn Subject, events: &mut Receiver<ComputeEvent>) {
     removal_ends_what_runs(subject).await;
     many_start_at_once(subject, events).await;
     images_in_use_are_kept(subject).await;
+    an_ended_build_leaves_its_changes(subject).await;
 }
 
 /// Preparing what is not there fails, and says that it is the image.
@@ -271,6 +281,72 @@ pub async fn images_in_use_are_kept(subject: &dyn Subject) {
     gone_after_removal(compute, &spec.id).await;
 }
 
+/// The changes of a build are a layer, the same one each time, within bounds; a service's are nobody's.
+pub async fn an_ended_build_leaves_its_changes(subject: &dyn Subject) {
+    let (Some(build), Some(service)) = (
+        subject.instance(Program::Builds),
+        subject.instance(Program::Crashes),
+    ) else {
+        return;
+    };
+    let compute = subject.compute();
+    let everything = Export {
+        below: vec!["/".to_owned()],
+        without: Vec::new(),
+        time: 1_000_000_000,
+        bytes_max: 1 << 20,
+        entries_max: 1000,
+    };
+    let unknown = exported(compute, &build.id, &everything).await.0;
+    assert!(
+        matches!(unknown, Err(ComputeError::Unknown(_))),
+        "{unknown:?}"
+    );
+    start(subject, &build).await;
+    let exit = exited(compute, &build.id).await;
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    let found = compute.exhausted(&build.id).await;
+    assert_eq!(found, Ok(Exhausted::default()));
+    let (result, archive) = exported(compute, &build.id, &everything).await;
+    assert!(result.expect("exporting it").entries > 0);
+    let name = |path: &str| path.trim_start_matches('/').as_bytes().to_vec();
+    let has = |name: &[u8]| archive.windows(name.len()).any(|part| part == name);
+    assert!(has(&name(MADE)), "the made file is not in the layer");
+    let (directory, file) = REMOVED.rsplit_once('/').unwrap_or_default();
+    let whiteout = format!("{directory}/.wh.{file}");
+    assert!(has(&name(&whiteout)), "the removal is not in the layer");
+    let again = exported(compute, &build.id, &everything).await.1;
+    assert!(archive == again, "the same changes gave other bytes");
+    let small = Export {
+        bytes_max: 1,
+        ..everything.clone()
+    };
+    let refused = exported(compute, &build.id, &small).await.0;
+    assert!(refused.is_err(), "a bound was not kept: {refused:?}");
+    start(subject, &service).await;
+    exited(compute, &service.id).await;
+    let refused = exported(compute, &service.id, &everything).await.0;
+    assert!(refused.is_err(), "a service was exported: {refused:?}");
+    gone_after_removal(compute, &build.id).await;
+    gone_after_removal(compute, &service.id).await;
+}
+
+async fn exported(
+    compute: &dyn Compute,
+    id: &InstanceId,
+    what: &Export,
+) -> (Result<Exported, ComputeError>, Vec<u8>) {
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let into = std::os::fd::OwnedFd::from(write).into();
+    let result = within("its export", compute.export(id, what, into)).await;
+    let bytes = reader.await.expect("the reader ends").expect("it reads");
+    (result, bytes)
+}
+
 async fn start(subject: &dyn Subject, spec: &InstanceSpec) {
     subject
         .compute()
@@ -361,6 +437,7 @@ async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::InstanceClass;
     use crate::simulator::{Behaviour, Simulator};
     use apron_domain::ServiceId;
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -389,6 +466,7 @@ mod tests {
                 image: match program {
                     Program::Serves => image('a'),
                     Program::Crashes => image('b'),
+                    Program::Builds => image('d'),
                     // The simulator has no programs that could be absent.
                     Program::Absent => return None,
                 },
@@ -401,6 +479,10 @@ mod tests {
                 memory_bytes: 1 << 29,
                 pids_max: 100,
                 disk_bytes: 3 << 30,
+                class: match program {
+                    Program::Builds => InstanceClass::Build,
+                    _ => InstanceClass::Service,
+                },
             })
         }
 
@@ -417,6 +499,8 @@ mod tests {
             line: LAST_WORDS.to_owned(),
         };
         simulator.script(&image('b'), crash);
+        let names = format!("{MADE} {}", REMOVED.replace("/index", "/.wh.index"));
+        simulator.script(&image('d'), Behaviour::Builds(names.into_bytes()));
         simulator.script(
             &image('c'),
             Behaviour::Unusable("nobody knows it".to_owned()),

@@ -4,12 +4,18 @@
 //! may be called again after it succeeded, failed half way or was killed half way; the result is the same.
 
 pub mod conformance;
+mod export;
+mod parted;
 pub mod simulator;
+
+pub use export::{Exhausted, Export, Exported, InstanceClass};
+pub use parted::part;
 
 use apron_domain::{Digest, InstanceId, Millis, ServiceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -49,6 +55,8 @@ pub struct InstanceSpec {
     pub pids_max: u32,
     /// Bound of what the instance may write to its file system, in bytes.
     pub disk_bytes: u64,
+    /// What it is for.
+    pub class: InstanceClass,
 }
 
 /// Where an application finds the certificates of [`InstanceSpec::trusts_platform`].
@@ -109,6 +117,9 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Where the proxy reaches its application, once known.
     pub address: Option<SocketAddr>,
+    /// What it is for.
+    #[serde(default)]
+    pub class: InstanceClass,
 }
 
 /// Which of the application's outputs a line came from.
@@ -146,6 +157,17 @@ pub enum ComputeEvent {
         /// The line without its end; invalid UTF-8 is replaced, over-long lines are cut by the backend.
         line: String,
     },
+}
+
+impl ComputeEvent {
+    /// The instance it tells of.
+    pub fn instance(&self) -> &InstanceId {
+        match self {
+            ComputeEvent::Started { id }
+            | ComputeEvent::Exited { id, .. }
+            | ComputeEvent::Output { id, .. } => id,
+        }
+    }
 }
 
 /// One health probe.
@@ -217,7 +239,7 @@ impl Brake {
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        std::fs::File::from(self.file.try_clone()?).write_all(text.as_bytes())
+        File::from(self.file.try_clone()?).write_all(text.as_bytes())
     }
 }
 
@@ -260,4 +282,18 @@ pub trait Compute: Send + Sync {
 
     /// Drops prepared images that are not in `keep` and that no instance uses.
     async fn retain_images(&self, keep: &BTreeSet<Digest>) -> Result<(), ComputeError>;
+
+    /// The bounds an instance that exists has run into so far.
+    async fn exhausted(&self, id: &InstanceId) -> Result<Exhausted, ComputeError>;
+
+    /// Writes what an ended instance of class [`InstanceClass::Build`] has changed as a layer: an archive in the order of
+    /// its paths, with removals as whiteouts (OCI image specification, layers), the same bytes for the same changes. More
+    /// than the bounds, and names that no layer can have, are an error, and what was written then is of no use. An instance
+    /// that a former run of the platform started may be unknown to it.
+    async fn export(
+        &self,
+        id: &InstanceId,
+        what: &Export,
+        into: File,
+    ) -> Result<Exported, ComputeError>;
 }

@@ -1,13 +1,14 @@
 //! A deterministic backend: no processes, the same contract. Tests script what images and instances do.
 
 use crate::{
-    Brake, Compute, ComputeError, ComputeEvent, Exit, InstanceSpec, InstanceState, InstanceStatus,
-    OutputStream, Probe, ProbeAnswer,
+    Brake, Compute, ComputeError, ComputeEvent, Exhausted, Exit, Export, Exported, InstanceClass,
+    InstanceSpec, InstanceState, InstanceStatus, OutputStream, Probe, ProbeAnswer,
 };
 use apron_domain::{Digest, InstanceId, Millis};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,7 +34,12 @@ pub enum Behaviour {
     Unhealthy(String),
     /// Cannot be prepared, for this reason.
     Unusable(String),
+    /// Ends at once without a fault and leaves this archive as its changes.
+    Builds(Vec<u8>),
 }
+
+/// The end of an archive without entries (POSIX, ustar interchange format).
+const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
 
 /// An instance that is not there.
 struct Simulated {
@@ -53,6 +59,7 @@ impl Simulated {
             revision: self.spec.revision,
             state: self.state.clone(),
             address: Some(SocketAddr::from((Ipv4Addr::from(host), self.spec.port))),
+            class: self.spec.class,
         }
     }
 }
@@ -223,6 +230,8 @@ impl Compute for Simulator {
                 },
             );
             self.kill(&spec.id, code);
+        } else if let Some(Behaviour::Builds(_)) = behaviour {
+            self.kill(&spec.id, 0);
         }
         Ok(())
     }
@@ -320,5 +329,45 @@ impl Compute for Simulator {
             .prepared
             .retain(|image| keep.contains(image) || used.contains(image));
         Ok(())
+    }
+
+    async fn exhausted(&self, id: &InstanceId) -> Result<Exhausted, ComputeError> {
+        match self.world().instances.contains_key(id) {
+            true => Ok(Exhausted::default()),
+            false => Err(ComputeError::Unknown(id.clone())),
+        }
+    }
+
+    async fn export(
+        &self,
+        id: &InstanceId,
+        what: &Export,
+        mut into: File,
+    ) -> Result<Exported, ComputeError> {
+        let archive = {
+            let world = self.world();
+            let instance = world.instances.get(id);
+            let instance = instance.ok_or_else(|| ComputeError::Unknown(id.clone()))?;
+            let ended = matches!(instance.state, InstanceState::Exited(_));
+            if !ended || instance.spec.class != InstanceClass::Build {
+                let text = format!("instance {id} is not a build that has ended");
+                return Err(ComputeError::Failed(text));
+            }
+            match world.behaviours.get(&instance.spec.image) {
+                Some(Behaviour::Builds(archive)) => archive.clone(),
+                _ => EMPTY_ARCHIVE.to_vec(),
+            }
+        };
+        let bytes = archive.len() as u64;
+        if bytes > what.bytes_max {
+            let text = format!("the changes have more than {} bytes", what.bytes_max);
+            return Err(ComputeError::Failed(text));
+        }
+        into.write_all(&archive)
+            .map_err(|error| ComputeError::Failed(error.to_string()))?;
+        Ok(Exported {
+            bytes,
+            entries: u64::from(archive != EMPTY_ARCHIVE),
+        })
     }
 }

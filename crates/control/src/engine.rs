@@ -133,6 +133,7 @@ impl Engine {
             memory_bytes: u64::from(config.size.memory_mb) << 20,
             pids_max: self.settings.instance_pids_max,
             disk_bytes: self.settings.instance_disk_bytes,
+            class: apron_compute::InstanceClass::Service,
         }
     }
 

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 /// What went wrong, by the part that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
+    /// The source code could not be had: the git server's answer, or no such branch.
+    Source,
+    /// The source code could not be built: the command, its exit code and its last lines, or the limit it met.
+    Build,
     /// The image could not be had: the registry's answer, or no such image.
     ImagePull,
     /// The image is for another processor.
@@ -61,6 +65,8 @@ impl Failure {
     /// The reason in the words of App Runner's `Deployment with ID : … failed. Failure reason : …` event.
     pub fn reason(&self) -> &'static str {
         match self.kind {
+            FailureKind::Source => "Failed to pull your application source code",
+            FailureKind::Build => "Failed to build your application source code",
             FailureKind::ImagePull => "Failed to pull the application image",
             FailureKind::Architecture => "Failed to copy the image from ECR",
             FailureKind::ImageContent => "Failed to unpack the application image",

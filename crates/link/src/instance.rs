@@ -94,6 +94,9 @@ pub struct Plan {
     /// Label: the processor share in thousandths of a vCPU; zero in a plan of a platform that did not write it down.
     #[serde(default)]
     pub cpu_millis: u32,
+    /// What the container changes is exported as a layer when it has ended.
+    #[serde(default)]
+    pub build: bool,
     /// Control group directories the container joins.
     pub cgroups: Vec<PathBuf>,
     /// How the container sees its control groups.

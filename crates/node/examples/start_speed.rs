@@ -177,6 +177,7 @@ impl Bench {
             memory_bytes: 512 << 20,
             pids_max: 1024,
             disk_bytes: 3 << 30,
+            class: apron_compute::InstanceClass::Service,
         };
         // The pool is filled between starts, as it is between deployments.
         tokio::time::sleep(Duration::from_millis(150)).await;

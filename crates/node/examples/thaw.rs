@@ -132,6 +132,7 @@ fn spec(image: Digest) -> InstanceSpec {
         memory_bytes: 512 << 20,
         pids_max: 64,
         disk_bytes: 1 << 30,
+        class: apron_compute::InstanceClass::Service,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Taking over what a former run started, and removing what it left behind.
 
-use crate::cgroup::Cgroups;
 use crate::disk::Disks;
 use crate::error::NodeError;
+use crate::groups::Groups;
 use crate::instance::files::InstanceFiles;
 use crate::instance::{Instance, link, shim};
 use crate::network::Network;
@@ -25,7 +25,7 @@ pub struct Found {
 /// Finds instances and removes everything of this platform that belongs to none. Blocks.
 pub fn look(
     files: &InstanceFiles,
-    cgroups: &Cgroups,
+    groups: &Groups,
     network: &Network,
     disks: &Disks,
 ) -> Result<Vec<Found>, NodeError> {
@@ -42,7 +42,7 @@ pub fn look(
                     "removing an instance that was never started"
                 );
                 shim::end(&files.directory(&name))?;
-                cgroups.remove(&name)?;
+                groups.remove(&name)?;
                 files.remove(&name)?;
             }
         }
@@ -51,11 +51,7 @@ pub fn look(
         .iter()
         .map(|instance| instance.plan.id.clone())
         .collect();
-    for group in cgroups.list()? {
-        if !names.contains(&group) {
-            cgroups.remove(&group)?;
-        }
-    }
+    groups.remove_all_but(&names)?;
     disks.remove_all_but(&names)?;
     network.remove_unclaimed()?;
     Ok(found)

@@ -58,11 +58,20 @@ enum Layout {
     V2(PathBuf),
 }
 
-/// The groups of one platform.
+/// The groups of one platform's services, or of its builds.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     layout: Layout,
     parent: String,
+}
+
+/// What groups get of the processor next to the rest of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// The same as anybody.
+    Normal,
+    /// What the others leave, and very little when they leave nothing.
+    Low,
 }
 
 /// The groups of one instance.
@@ -78,7 +87,7 @@ pub struct Group {
 
 impl Cgroups {
     /// Finds the hierarchies of this machine and makes the parent group `parent`.
-    pub fn open(parent: &str) -> Result<Cgroups, NodeError> {
+    pub fn open(parent: &str, priority: Priority) -> Result<Cgroups, NodeError> {
         let mountinfo =
             std::fs::read_to_string("/proc/self/mountinfo").step("read /proc/self/mountinfo")?;
         let layout = layout(&mountinfo)?;
@@ -92,7 +101,11 @@ impl Cgroups {
         match &cgroups.layout {
             Layout::V1(mounts) => {
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
-                write(&mounts["cpu"].join(parent), &v1::parent_setting(processors))?;
+                let weight = match priority {
+                    Priority::Normal => v1::parent_setting(processors),
+                    Priority::Low => v1::low_parent_setting(processors),
+                };
+                write(&mounts["cpu"].join(parent), &weight)?;
             }
             Layout::V2(mount) => {
                 let delegate = setting("cgroup.subtree_control", v2::CONTROLLERS);
@@ -102,9 +115,27 @@ impl Cgroups {
                         detail: error.to_string(),
                     })?;
                 }
+                if priority == Priority::Low {
+                    write(&mount.join(parent), &v2::low_parent_setting())?;
+                }
             }
         }
         Ok(cgroups)
+    }
+
+    /// Whether a process or thread of an instance was ever refused.
+    pub fn was_refused_processes(&self, id: &str) -> bool {
+        let directory = match &self.layout {
+            Layout::V1(mounts) => mounts["pids"].join(&self.parent).join(id),
+            Layout::V2(mount) => mount.join(&self.parent).join(id),
+        };
+        counter(&directory.join("pids.events"), "max") > 0
+    }
+
+    /// Whether the kernel ever ended a process of an instance for want of memory.
+    pub fn was_out_of_memory(&self, id: &str) -> bool {
+        let OomCounter { file, key } = self.group(id).oom_counter;
+        counter(&file, &key) > 0
     }
 
     /// Makes the groups of an instance with its limits.
@@ -309,6 +340,16 @@ fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
                 .to_owned(),
         }),
     }
+}
+
+/// The number in a line `<key> <number>` of a file; zero when there is none.
+fn counter(file: &Path, key: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 fn make(directory: &Path) -> Result<(), NodeError> {

@@ -24,7 +24,7 @@ pub struct NodeConfig {
     /// Where plans, sockets and exits of instances are; emptied by a reboot or not, both work.
     pub run_dir: PathBuf,
     /// Tells several platforms on one machine apart: lower-case letters, digits and `-`, at most
-    /// [`NAME_BYTES_MAX`] bytes. Control groups are in `apron-<name>`, firewall rules in the table `apron-<name>`, interface
+    /// [`NAME_BYTES_MAX`] bytes. Control groups are in `apron-<name>` and `apron-<name>-builds`, firewall rules in the table `apron-<name>`, interface
     /// names begin with it or with five characters made from it.
     pub name: String,
     /// Addresses of instances; no more than /8, no less than /28, used by nothing else on this machine.
@@ -77,6 +77,11 @@ impl NodeConfig {
     /// `apron-<name>`: the control groups' parent and the firewall table.
     pub fn scope(&self) -> String {
         format!("apron-{}", self.name)
+    }
+
+    /// The control groups' parent for builds.
+    pub fn build_scope(&self) -> String {
+        format!("apron-{}-builds", self.name)
     }
 
     /// What this platform's interface names begin with, before `_`: its name when that is short enough, otherwise five

@@ -7,7 +7,7 @@ use crate::instance::{Instance, link};
 use crate::node::{Inner, failed};
 use crate::plan::{Surroundings, environment, plan};
 use crate::pool::Slot;
-use apron_compute::{ComputeError, Exit, InstanceSpec, InstanceState};
+use apron_compute::{ComputeError, Exit, InstanceClass, InstanceSpec, InstanceState};
 use apron_domain::Millis;
 use apron_link::instance::Plan;
 use rustix::fd::OwnedFd;
@@ -53,7 +53,7 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
             slot: slot.namespace.slot,
             address: slot.namespace.address,
             resolvers: inner.network.resolvers(),
-            group: inner.cgroups.group(spec.id.as_str()),
+            group: inner.groups.of(spec.class).group(spec.id.as_str()),
         },
     );
     let plan = match plan {
@@ -81,6 +81,7 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
         InstanceState::Starting,
     );
     let instance = Arc::new(instance);
+    keep_disk(&instance, &slot).map_err(failed)?;
     let worker = inner.clone();
     let work = move || {
         start(
@@ -108,6 +109,15 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
     Ok(instance)
 }
 
+/// Keeps the disk of a build open, for its changes.
+fn keep_disk(instance: &Instance, slot: &Slot) -> Result<(), NodeError> {
+    if instance.class == InstanceClass::Build {
+        let disk = slot.disk.mount.try_clone();
+        instance.keep_disk(disk.step("keep the disk of a build")?);
+    }
+    Ok(())
+}
+
 /// Makes what the shim needs and starts it; removes everything again when that fails. Blocks.
 fn start(
     inner: &Inner,
@@ -127,7 +137,8 @@ fn start(
         }
         let listener = inner.files.create(plan)?;
         inner.disks.assign(&mut slot.disk, &plan.id)?;
-        inner.cgroups.create(&plan.id, limits)?;
+        let class = crate::instance::class(plan);
+        inner.groups.of(class).create(&plan.id, limits)?;
         Ok((listener, environment, trust))
     })();
     let slot_number = slot.namespace.slot;

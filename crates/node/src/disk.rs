@@ -25,7 +25,7 @@ const DISK_BYTES_MIN: u64 = 4 << 20;
 const HOST_FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// Where overlayfs keeps what an application writes; known to the shim as well.
-const UPPER: &str = "upper";
+pub const UPPER: &str = "upper";
 
 /// Where overlayfs works.
 const WORK: &str = "work";

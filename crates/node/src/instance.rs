@@ -4,12 +4,13 @@ pub mod files;
 pub mod link;
 pub mod shim;
 
-use apron_compute::{Exit, InstanceState, InstanceStatus};
+use apron_compute::{Exit, InstanceClass, InstanceState, InstanceStatus};
 use apron_domain::{InstanceId, Millis, ServiceId};
 use apron_link::instance::{Plan, ToShim};
+use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -33,6 +34,10 @@ pub struct Instance {
     pub cpu_millis: u32,
     /// Layers it uses.
     pub layers: Vec<String>,
+    /// What it is for.
+    pub class: InstanceClass,
+    /// The disk of a build: what it wrote is read after its end, when nothing else holds the mount any more.
+    disk: OnceLock<OwnedFd>,
     init_pid: AtomicI32,
     state: watch::Sender<InstanceState>,
     commands: mpsc::Sender<ToShim>,
@@ -56,6 +61,8 @@ impl Instance {
             slot: plan.slot,
             cpu_millis: plan.cpu_millis,
             layers: plan.layers.clone(),
+            class: class(plan),
+            disk: OnceLock::new(),
             init_pid: AtomicI32::new(0),
             state: watch::Sender::new(state),
             commands,
@@ -72,7 +79,19 @@ impl Instance {
             revision: self.revision,
             state: self.state.borrow().clone(),
             address: Some(self.address),
+            class: self.class,
         }
+    }
+
+    /// Keeps the disk of a build.
+    pub fn keep_disk(&self, disk: OwnedFd) {
+        // Set once, by whoever made the instance.
+        let _ = self.disk.set(disk);
+    }
+
+    /// The disk of a build that this process made.
+    pub fn disk(&self) -> Option<&OwnedFd> {
+        self.disk.get()
     }
 
     /// How it ended, if it has.
@@ -134,5 +153,13 @@ impl Instance {
         {
             task.abort();
         }
+    }
+}
+
+/// What the instance of a plan is for.
+pub fn class(plan: &Plan) -> InstanceClass {
+    match plan.build {
+        true => InstanceClass::Build,
+        false => InstanceClass::Service,
     }
 }

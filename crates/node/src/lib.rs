@@ -11,6 +11,8 @@ mod config;
 mod create;
 mod disk;
 mod error;
+mod export;
+mod groups;
 mod instance;
 mod layers;
 mod listening;

@@ -1,9 +1,9 @@
 //! The backend as the control plane sees it.
 
-use crate::cgroup::Cgroups;
 use crate::config::NodeConfig;
 use crate::disk::Disks;
 use crate::error::{NodeError, Step};
+use crate::groups::Groups;
 use crate::instance::Instance;
 use crate::instance::files::InstanceFiles;
 use crate::instance::link;
@@ -11,10 +11,10 @@ use crate::instance::shim;
 use crate::layers::Layers;
 use crate::network::Network;
 use crate::pool::Pool;
-use crate::{Clock, adopt, create, listening, probe, purge, requirements};
+use crate::{Clock, adopt, create, export, listening, probe, purge, requirements};
 use apron_compute::{
-    Brake, Compute, ComputeError, ComputeEvent, InstanceSpec, InstanceState, InstanceStatus, Probe,
-    ProbeAnswer,
+    Brake, Compute, ComputeError, ComputeEvent, Exhausted, Export, Exported, InstanceSpec,
+    InstanceState, InstanceStatus, Probe, ProbeAnswer,
 };
 use apron_domain::{Digest, InstanceId};
 use apron_link::instance::ToShim;
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub config: NodeConfig,
     pub clock: Clock,
     pub files: InstanceFiles,
-    pub cgroups: Cgroups,
+    pub groups: Groups,
     pub network: Arc<Network>,
     pub disks: Arc<Disks>,
     pub layers: Layers,
@@ -81,7 +81,7 @@ impl Node {
         };
         let Opened {
             files,
-            cgroups,
+            groups,
             network,
             disks,
             layers,
@@ -92,7 +92,7 @@ impl Node {
             config,
             clock,
             files,
-            cgroups,
+            groups,
             network,
             disks,
             layers,
@@ -135,7 +135,7 @@ impl Drop for Node {
 
 struct Opened {
     files: InstanceFiles,
-    cgroups: Cgroups,
+    groups: Groups,
     network: Arc<Network>,
     disks: Arc<Disks>,
     layers: Layers,
@@ -144,14 +144,14 @@ struct Opened {
 
 fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeError> {
     let files = InstanceFiles::open(&config.run_dir)?;
-    let cgroups = Cgroups::open(&config.scope())?;
+    let groups = Groups::open(config)?;
     let network = Arc::new(Network::open(config)?);
     let disks = Arc::new(Disks::open(config.data_dir.join("disks"))?);
     let layers = Layers::open(config.data_dir.join("layers"), images)?;
-    let found = adopt::look(&files, &cgroups, &network, &disks)?;
+    let found = adopt::look(&files, &groups, &network, &disks)?;
     Ok(Opened {
         files,
-        cgroups,
+        groups,
         network,
         disks,
         layers,
@@ -205,7 +205,7 @@ impl Inner {
     /// Removes every trace of an instance; each may be gone already. Blocks.
     pub fn remove_traces(&self, id: &str, slot: Option<u32>) -> Result<(), NodeError> {
         shim::end(&self.files.directory(id))?;
-        self.cgroups.remove(id)?;
+        self.groups.remove(id)?;
         if let Some(slot) = slot {
             self.network.remove(slot)?;
         }
@@ -248,7 +248,8 @@ impl Inner {
         let Some(instance) = running else {
             return Ok(None);
         };
-        self.cgroups
+        self.groups
+            .of(instance.class)
             .brake(id.as_str(), instance.cpu_millis)
             .map_err(failed)
     }
@@ -388,6 +389,31 @@ impl Compute for Node {
             .flat_map(|instance| instance.layers.clone())
             .collect();
         self.inner.layers.retain(keep, &instances).await
+    }
+
+    async fn exhausted(&self, id: &InstanceId) -> Result<Exhausted, ComputeError> {
+        let instance = self.inner.instance(id);
+        let instance = instance.ok_or_else(|| ComputeError::Unknown(id.clone()))?;
+        let groups = self.inner.groups.of(instance.class);
+        Ok(Exhausted {
+            memory: groups.was_out_of_memory(id.as_str()),
+            pids: groups.was_refused_processes(id.as_str()),
+            disk: export::is_full(&instance),
+        })
+    }
+
+    async fn export(
+        &self,
+        id: &InstanceId,
+        what: &Export,
+        into: File,
+    ) -> Result<Exported, ComputeError> {
+        let instance = self.inner.instance(id);
+        let instance = instance.ok_or_else(|| ComputeError::Unknown(id.clone()))?;
+        let what = what.clone();
+        tokio::task::spawn_blocking(move || export::export(&instance, &what, into))
+            .await
+            .map_err(interrupted)?
     }
 }
 

@@ -1,7 +1,7 @@
 //! From what is asked for and what the image says to what the shim does. Pure.
 
 use crate::cgroup::Group;
-use apron_compute::InstanceSpec;
+use apron_compute::{InstanceClass, InstanceSpec};
 use apron_link::instance::{Plan, VERSION};
 use apron_oci::ImageConfig;
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ pub fn plan(spec: &InstanceSpec, surroundings: Surroundings<'_>) -> Result<Plan,
         layers: layers.to_vec(),
         shm_bytes: spec.memory_bytes / SHM_DIVISOR,
         open_files_max: OPEN_FILES_MAX,
+        build: spec.class == InstanceClass::Build,
         cgroups: group.directories,
         cgroup_view: group.view,
         oom_counter: group.oom_counter,
@@ -206,6 +207,7 @@ mod tests {
             memory_bytes: 1 << 29,
             pids_max: 100,
             disk_bytes: 3 << 30,
+            class: apron_compute::InstanceClass::Service,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Removing every trace of a platform's instances.
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, Priority};
 use crate::config::NodeConfig;
 use crate::error::{NodeError, Step};
 use crate::instance::files::InstanceFiles;
@@ -36,7 +36,8 @@ pub fn purge(config: &NodeConfig, lock: Option<File>) -> Result<(), NodeError> {
 }
 
 fn purge_kernel(config: &NodeConfig) -> Result<(), NodeError> {
-    Cgroups::open(&config.scope())?.purge()?;
+    Cgroups::open(&config.scope(), Priority::Normal)?.purge()?;
+    Cgroups::open(&config.build_scope(), Priority::Low)?.purge()?;
     network::purge(config)
 }
 

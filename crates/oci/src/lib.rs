@@ -1,5 +1,5 @@
 //! Container images: the content store on disk, the distribution server (`/v2/`), the client of other registries, and
-//! the unpacking of layers. Knows no services and no accounts.
+//! the packing and unpacking of layers. Knows no services and no accounts.
 
 mod clock;
 mod digest;
@@ -8,6 +8,7 @@ mod error;
 mod image;
 mod image_name;
 mod manifest;
+mod pack;
 mod pull;
 mod reference;
 mod registry;
@@ -21,10 +22,14 @@ pub use image_name::ImageName;
 pub use manifest::{
     DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST,
 };
+pub use pack::{Owners, PackError, PackOptions, Packed, Source, pack};
 pub use pull::{Credentials, PullError, Puller, PullerOptions};
 pub use reference::{
     REPOSITORY_NAME_BYTES_MAX, Reference, TAG_BYTES_MAX, check_repository, check_tag,
 };
 pub use registry::{Action, Gate, Refusal, RegistryBounds, registry};
-pub use store::{Collected, ContentStore, ManifestEntry, PutManifest, StoreBounds, TagEntry};
+pub use store::{
+    Collected, ContentStore, LayerWriter, ManifestEntry, NewImage, PutManifest, StoreBounds,
+    TagEntry,
+};
 pub use unpack::{UnpackBounds, UnpackError, UnpackReport, remove_tree, unpack, unpack_unsynced};

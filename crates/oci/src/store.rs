@@ -16,6 +16,7 @@
 //! writes to a store.
 
 mod blobs;
+mod compose;
 mod disk;
 mod garbage;
 mod images;
@@ -23,6 +24,7 @@ mod manifests;
 mod pins;
 mod uploads;
 
+pub use compose::{LayerWriter, NewImage};
 pub use garbage::Collected;
 pub use manifests::{ManifestEntry, PutManifest, TagEntry};
 

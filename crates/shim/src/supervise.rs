@@ -471,6 +471,7 @@ pub mod tests {
             shm_bytes: 0,
             open_files_max: 1024,
             cpu_millis: 1000,
+            build: false,
             cgroups: Vec::new(),
             cgroup_view: CgroupView::V2,
             oom_counter: OomCounter {

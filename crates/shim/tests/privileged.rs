@@ -66,6 +66,7 @@ impl Bench {
     fn plan(&self, script: &str) -> Plan {
         Plan {
             cpu_millis: 1000,
+            build: false,
             version: VERSION,
             id: "0".repeat(32),
             service: "1".repeat(32),

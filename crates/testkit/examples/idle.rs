@@ -133,6 +133,7 @@ async fn start(world: &World, store: &Store, number: u32, service: &Service, ins
         memory_bytes: 1 << 29,
         pids_max: 64,
         disk_bytes: 1 << 20,
+        class: apron_compute::InstanceClass::Service,
     };
     world.instances.create(&spec).await.unwrap();
     store.instance_insert(&[instance]).await.unwrap();

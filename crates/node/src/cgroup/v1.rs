@@ -23,6 +23,12 @@ pub fn parent_setting(processors: usize) -> Setting {
     setting("cpu.shares", processors.clamp(1, 256) * 1024)
 }
 
+/// The weight of the group of all builds: an eighth of what services have. Not the idle policy: on a machine that is busy all
+/// the time nothing would ever be built.
+pub fn low_parent_setting(processors: usize) -> Setting {
+    setting("cpu.shares", processors.clamp(1, 256) * 1024 / 8)
+}
+
 /// The values to write, in order, by controller.
 pub fn settings(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
     let shares = (u64::from(limits.cpu_millis) * 1024 / 1000).max(2);

@@ -14,6 +14,12 @@ pub fn cpu_setting(cpu_millis: u32) -> Setting {
     setting("cpu.max", format!("{quota} {PERIOD_US}"))
 }
 
+/// The weight of the group of all builds: an eighth of the kernel's default, which services have. Not the idle policy: on a
+/// machine that is busy all the time nothing would ever be built.
+pub fn low_parent_setting() -> Setting {
+    setting("cpu.weight", 100 / 8)
+}
+
 /// The values to write, in order.
 pub fn settings(limits: &Limits) -> Vec<Setting> {
     // One vCPU weighs 100, the kernel's default for a group.

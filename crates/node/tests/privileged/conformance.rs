@@ -1,8 +1,8 @@
 //! The suite every backend passes.
 
 use crate::machine::{Machine, on_a_machine};
-use apron_compute::conformance::{EXIT_CODE, LAST_WORDS, Program, Subject, all};
-use apron_compute::{Compute, InstanceSpec};
+use apron_compute::conformance::{EXIT_CODE, LAST_WORDS, MADE, Program, REMOVED, Subject, all};
+use apron_compute::{Compute, InstanceClass, InstanceSpec};
 use apron_domain::Digest;
 use apron_node::Node;
 use std::sync::Arc;
@@ -23,6 +23,14 @@ impl Subject for Real {
             Program::Crashes => self
                 .machine
                 .script(&format!("echo {LAST_WORDS}; exit {EXIT_CODE}")),
+            Program::Builds => {
+                let (directory, _) = MADE.rsplit_once('/')?;
+                let mut spec = self.machine.script(&format!(
+                    "mkdir {directory}; echo built > {MADE}; rm {REMOVED}"
+                ));
+                spec.class = InstanceClass::Build;
+                spec
+            }
             Program::Absent => {
                 let mut spec = self.machine.server();
                 spec.start_command = Some("/app/absent".to_owned());

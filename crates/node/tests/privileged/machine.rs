@@ -153,6 +153,7 @@ impl Machine {
             memory_bytes: 64 << 20,
             pids_max: 64,
             disk_bytes: 64 << 20,
+            class: apron_compute::InstanceClass::Service,
         }
     }
 

@@ -281,6 +281,14 @@ impl Ingest {
     }
 }
 
+impl Ingest {
+    /// Makes the content visible under the digest that it has (blocking).
+    pub(crate) fn finish(self) -> Result<Digest, OciError> {
+        let digest = self.running.clone().finish();
+        self.commit(&digest).map(|()| digest)
+    }
+}
+
 impl Drop for Ingest {
     fn drop(&mut self) {
         // After a commit the name is gone already; otherwise what cannot be removed now goes with a collection.

@@ -69,8 +69,13 @@ fn pivot(root: &Path) -> Result<(), String> {
 
 fn overlay_options(plan: &Plan, disk: &Path) -> Result<CString, String> {
     // `volatile` skips synchronising a disk that nobody will ever mount again.
+    // What is moved or given other rights is copied, as a layer has no words for anything else.
+    let copies = match plan.build {
+        true => ",redirect_dir=off,metacopy=off",
+        false => "",
+    };
     let options = format!(
-        "lowerdir={},upperdir={disk}/upper,workdir={disk}/work,volatile",
+        "lowerdir={},upperdir={disk}/upper,workdir={disk}/work,volatile{copies}",
         plan.layers.join(":"),
         disk = disk.display()
     );

@@ -327,6 +327,7 @@ async fn instance(compute: &Simulator, number: u8) -> InstanceId {
         memory_bytes: 1 << 20,
         pids_max: 10,
         disk_bytes: 1 << 20,
+        class: apron_compute::InstanceClass::Service,
     };
     compute.prepare(&image).await.unwrap();
     compute.create(&spec).await.unwrap();
