@@ -2,8 +2,19 @@
 //!
 //! The control plane asks for a build through [`Build`] and knows nothing of how it is done.
 
+pub mod detect;
+mod engine;
+pub mod file;
+mod installs;
+mod options;
+mod plan;
 pub mod request;
+pub mod runtime;
+mod source;
 
+pub use detect::{Application, DetectError, Detected, detect};
+pub use engine::{Builder, Chance, PIN_PREFIX, Parts};
+pub use options::{BuildLimits, BuilderOptions};
 pub use request::{ApiConfiguration, BuildRequest, Built, Configuration, Origin};
 
 use apron_domain::{Failure, OperationId};

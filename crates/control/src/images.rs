@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// The kind under which credentials of other registries are sealed in the store.
 pub const REGISTRY_SECRETS: &str = "registry";
 
+/// What the pins begin with that the builder makes for its base images and caches, and removes itself.
+const PINS_OF_BUILDS: &str = "build-";
+
 /// Finds images: in the platform's own registry, or in another one by its name.
 pub struct Images {
     settings: Arc<Settings>,
@@ -153,7 +156,8 @@ impl Images {
     }
 
     /// Keeps the content of exactly these images, whatever becomes of their repositories, each by the name of its pin.
-    /// `pins` are those there were before anything else was looked at; those named in `untouched` are left as they are.
+    /// `pins` are those there were before anything else was looked at; those named in `untouched`, and those of the builder,
+    /// are left as they are.
     pub async fn retain(
         &self,
         pins: Vec<(String, apron_oci::Digest)>,
@@ -166,7 +170,8 @@ impl Images {
             }
         }
         for (name, _) in pins {
-            if !images.contains_key(&name) && !untouched.contains(&name) {
+            let of_builds = name.starts_with(PINS_OF_BUILDS);
+            if !of_builds && !images.contains_key(&name) && !untouched.contains(&name) {
                 self.content.unpin(&name).await?;
             }
         }

@@ -1,0 +1,7 @@
+//! Builds on a real kernel, with the machine's network: base images come from Debian's mirrors, dependencies from the
+//! package registries. Needs root, the programs of the local backend, and the shim built next to this test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod failures;
+mod languages;
+mod machine;
