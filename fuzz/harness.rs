@@ -113,9 +113,27 @@ fn passed_on(received: &Request<'_, '_>) {
     }
 }
 
+/// Checks that a head that was understood at once is the one that is found by searching, and means the same.
+fn same_as_first<T: std::fmt::Debug>(
+    first: Option<(usize, T)>,
+    head: Option<&[u8]>,
+    again: impl FnOnce(&[u8]) -> String,
+) {
+    if let Some((length, first)) = first {
+        let head = head.expect("a head that is understood is whole and clean");
+        assert_eq!(length, head.len());
+        assert_eq!(format!("{first:?}"), again(head));
+    }
+}
+
 /// Heads of requests.
 pub fn request_head(data: &[u8]) {
-    let Some(head) = head(data) else { return };
+    let head = head(data);
+    let mut room = slots();
+    same_as_first(request::parse_first(data, &mut room), head, |head| {
+        format!("{:?}", request::parse(head, &mut slots()))
+    });
+    let Some(head) = head else { return };
     let mut room = slots();
     if let Ok(received) = request::parse(head, &mut room) {
         assert!(received.target.starts_with('/') || received.target == "*");
@@ -162,8 +180,19 @@ pub fn chunked(data: &[u8]) {
 
 /// Heads of responses.
 pub fn response_head(data: &[u8]) {
-    let Some(head) = head(data) else { return };
+    let head = head(data);
     for to_head in [false, true] {
+        let mut room = slots();
+        same_as_first(
+            response::parse_first(data, to_head, &mut room),
+            head,
+            |head| {
+                let mut room = slots();
+                let parsed = response::parse(head, to_head, &mut room);
+                format!("{:?}", parsed.expect("a head that is accepted"))
+            },
+        );
+        let Some(head) = head else { continue };
         let mut room = slots();
         let Ok(received) = response::parse(head, to_head, &mut room) else {
             continue;

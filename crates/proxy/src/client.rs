@@ -3,6 +3,7 @@
 pub mod exchange;
 pub mod forward;
 mod side;
+pub mod socket;
 pub mod tunnel;
 
 use crate::buffer::{Buffer, poll_read};
@@ -16,6 +17,8 @@ use crate::visit::Visitor;
 use crate::visit::intake::Decision;
 use crate::visit::sticky::Cookie;
 use crate::worker::Worker;
+use socket::Socket;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -54,19 +57,19 @@ pub trait ClientIo: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-impl ClientIo for TcpStream {
+impl ClientIo for Socket {
     fn tcp(&self) -> &TcpStream {
-        self
+        &self.0
     }
 
     fn plain(&self) -> Option<&TcpStream> {
-        Some(self)
+        Some(&self.0)
     }
 }
 
-impl ClientIo for tokio_rustls::server::TlsStream<TcpStream> {
+impl ClientIo for tokio_rustls::server::TlsStream<Socket> {
     fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+        &self.get_ref().0.0
     }
 }
 
@@ -141,6 +144,18 @@ impl<C: ClientIo> Client<C> {
         let mut slots = slots();
         let request = request::parse(head, &mut slots).map_err(Reason::Refused)?;
         Ok(self.visitor.decide(&request))
+    }
+
+    /// Understands the head at the beginning of what was read, and answers its length, too; `None` if it is to be looked at
+    /// more closely.
+    fn understand_first(&self, read: &[u8]) -> Option<(usize, Result<Decision, Reason>)> {
+        if self.refused {
+            return None;
+        }
+        let mut slots = slots();
+        let (length, request) = request::parse_first(read, &mut slots)?;
+        let request = request.map_err(Reason::Refused);
+        Some((length, request.map(|request| self.visitor.decide(&request))))
     }
 
     /// Does what was decided.
@@ -258,6 +273,10 @@ impl<C: ClientIo> Client<C> {
             Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
             Ok(read) => &room[..read],
         };
+        if let Some((length, decision)) = self.understand_first(read) {
+            self.inbox.append(&read[length..]);
+            return Poll::Ready(Ok(Some(decision)));
+        }
         let decision = match look(read, searched)? {
             Found::Head(head) => {
                 self.inbox.append(&read[head.end..]);
@@ -297,6 +316,16 @@ impl<C: ClientIo> Client<C> {
         ))?;
         self.inbox.tail().extend_from_slice(&scratch[..read]);
         Poll::Ready(Ok(read))
+    }
+
+    /// Whether there are bytes of the client that nobody has read. A connection that is closed with such is reset, and the
+    /// response may be lost with it.
+    fn has_unread(&self) -> bool {
+        let tcp = socket2::SockRef::from(self.stream.tcp());
+        !self.inbox.is_empty()
+            || tcp
+                .peek(&mut [MaybeUninit::uninit()])
+                .is_ok_and(|read| read > 0)
     }
 
     /// Answers a request whose body, if any, was not read, and which is the last of the connection.

@@ -41,7 +41,16 @@ struct Entry {
     total_ms: Cell<u64>,
     phase_ms: Cell<u64>,
     idle_ms: Cell<u64>,
+    awaited: Cell<Awaited>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Whether somebody wants to know that a sweep has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    No,
+    Yes,
+    Came,
 }
 
 impl Sweep {
@@ -72,7 +81,11 @@ impl Sweep {
         self.now_ms.set(now);
         for entry in self.entries.borrow().slots.iter().flatten() {
             let first = entry.total_ms.get().min(entry.phase_ms.get());
-            let late = all || now >= first.min(entry.idle_ms.get());
+            let awaited = entry.awaited.get() == Awaited::Yes;
+            if awaited {
+                entry.awaited.set(Awaited::Came);
+            }
+            let late = all || awaited || now >= first.min(entry.idle_ms.get());
             if let Some(waker) = late.then(|| entry.waker.borrow_mut().take()).flatten() {
                 waker.wake();
             }
@@ -85,6 +98,7 @@ impl Sweep {
             total_ms: Cell::new(NEVER),
             phase_ms: Cell::new(NEVER),
             idle_ms: Cell::new(NEVER),
+            awaited: Cell::new(Awaited::No),
             waker: RefCell::new(None),
         });
         let mut entries = self.entries.borrow_mut();
@@ -136,6 +150,20 @@ impl Deadline {
         self.sweep
             .now_ms()
             .saturating_add(u64::try_from(within.as_millis()).unwrap_or(NEVER))
+    }
+
+    /// Whether a sweep has run since this was asked first; if not, the task is woken when one has.
+    pub fn swept(&self) -> bool {
+        let awaited = self.entry.awaited.get();
+        if awaited == Awaited::No {
+            self.entry.awaited.set(Awaited::Yes);
+        }
+        awaited == Awaited::Came
+    }
+
+    /// Begins anew with what [`Deadline::swept`] answers.
+    pub fn forget_sweep(&self) {
+        self.entry.awaited.set(Awaited::No);
     }
 
     /// Which deadline has passed, if any; otherwise the task is woken when one does.

@@ -1,10 +1,12 @@
 //! Idle upstream connections of one worker. Their number is bounded per instance over all workers.
 
 use crate::instance::Instance;
+use rustix::net::{RecvFlags, recv};
 use std::collections::HashMap;
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How long an idle upstream connection is kept, unless the instance says that it closes it earlier.
@@ -100,17 +102,16 @@ impl Drop for Shelf {
     }
 }
 
-/// Whether nothing has arrived on an idle connection: neither bytes nor its end.
+/// Whether nothing has arrived on an idle connection: neither bytes nor its end. The system is asked when the runtime knows
+/// of something, or always if it is to be `looked_at`.
 fn is_quiet(stream: &TcpStream, looked_at: bool) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    match stream.poll_read_ready(&mut context) {
-        Poll::Pending if !looked_at => true,
-        Poll::Ready(Err(_)) => false,
-        Poll::Pending | Poll::Ready(Ok(())) => {
-            use rustix::net::{RecvFlags, recv};
-            let mut byte = [0];
-            let seen = recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-            seen.is_err_and(|error| error == rustix::io::Errno::AGAIN)
-        }
-    }
+    let look = || {
+        let mut byte = [0];
+        recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(Error::from)
+    };
+    let seen = match looked_at {
+        true => look(),
+        false => stream.try_io(Interest::READABLE, look),
+    };
+    seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,12 +1,13 @@
 //! One request on one upstream connection: both bodies move at the same time, each as fast as its receiver takes it.
 
+use super::socket::poll_write;
 use super::{Client, ClientIo, Next, tunnel};
 use crate::buffer::Buffer;
 use crate::deadline::Expired;
 use crate::flow::{Flow, FlowError, WaitsFor};
 use crate::h1::body::{Decoder, Encoder};
 use crate::h1::request::{is_websocket, slots};
-use crate::h1::response::{self, Response};
+use crate::h1::response::{self, Response, ResponseError};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::reason::Reason;
 use crate::service::Finished;
@@ -22,7 +23,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::AsyncWrite;
 
 /// Longest time a client may neither send a body it announced nor read the response it asked for.
 pub const CLIENT_STALL_MAX: Duration = Duration::from_secs(60);
@@ -128,6 +128,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         self.client.deadline.set_idle(idle);
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
         self.client.deadline.set_idle(None);
+        self.client.deadline.forget_sweep();
         self.finished.bytes_in += self.request.read_bytes();
         if self.switched {
             let Exchange {
@@ -181,7 +182,11 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         if let Some(end) = end {
             return Poll::Ready(end);
         }
-        if self.sending != Sending::Going && self.client.poll_gone(context).is_ready() {
+        // Looking costs a good part of what a short exchange does, so the client is looked at in those that last.
+        if self.sending != Sending::Going
+            && self.client.deadline.swept()
+            && self.client.poll_gone(context).is_ready()
+        {
             return Poll::Ready(End::Next(Next::Reset));
         }
         self.bound_stall();
@@ -216,8 +221,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             .get(self.sent..)
             .filter(|it| !it.is_empty())
         {
-            let stream = Pin::new(&mut self.upstream.stream);
-            match ready!(stream.poll_write(context, rest))? {
+            match ready!(poll_write(context, &mut self.upstream.stream, rest))? {
                 0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 written => self.sent += written,
             }
@@ -244,30 +248,22 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         while self.response.is_none() && !self.switched {
             let mut scratch = worker.scratch();
             let stream = &mut self.upstream.stream;
-            let taken =
-                match self
-                    .answered
-                    .poll_head(context, &mut scratch[..HEAD_READ_BYTES], stream)
-                {
-                    Poll::Pending => return None,
-                    Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
-                    Poll::Ready(Ok(Found::Read { length, read })) => {
-                        let (head, rest) = scratch[..read].split_at(length);
-                        match self.take_head(head) {
-                            Ok(()) => {
-                                if let Err(error) = self.begin(context, rest) {
-                                    return Some(self.cut(&error));
-                                }
-                                Ok(())
-                            }
-                            taken => taken,
-                        }
+            let room = &mut scratch[..HEAD_READ_BYTES];
+            let taken = match self.answered.poll_head(context, room, stream) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
+                Poll::Ready(Ok(Found::Read(read))) => {
+                    match self.take_read(context, &scratch[..read]) {
+                        Some(Err(end)) => return Some(end),
+                        Some(Ok(())) => Ok(()),
+                        None => continue,
                     }
-                    Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
-                    Poll::Ready(Err(NoHead::Misunderstood(error))) => {
-                        return Some(misunderstood(slot, error));
-                    }
-                };
+                }
+                Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
+                Poll::Ready(Err(NoHead::Misunderstood(error))) => {
+                    return Some(misunderstood(slot, error));
+                }
+            };
             if let Err(error) = taken {
                 return Some(misunderstood(slot, &error.to_string()));
             }
@@ -276,10 +272,26 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         None
     }
 
+    /// Takes a response head from where it was read, and what came with it; `None` if it is to be looked at more closely.
+    fn take_read(&mut self, context: &mut Context<'_>, read: &[u8]) -> Option<Result<(), End>> {
+        let mut slots = slots();
+        let first = response::parse_first(read, self.intake.to_head, &mut slots);
+        let taken = first.map(|(length, response)| (length, self.take(&response)));
+        let Some((length, Ok(()))) = taken else {
+            self.answered.inbox.append(read);
+            return None;
+        };
+        let begun = self.begin(context, &read[length..]);
+        Some(begun.map_err(|error| self.cut(&error)))
+    }
+
     /// Takes a response head of `length` bytes from the inbox.
-    fn take_kept(&mut self, length: usize) -> Result<(), response::ResponseError> {
+    fn take_kept(&mut self, length: usize) -> Result<(), ResponseError> {
         let mut inbox = std::mem::take(&mut self.answered.inbox);
-        let taken = self.take_head(&inbox.unread()[..length]);
+        let mut slots = slots();
+        let head = &inbox.unread()[..length];
+        let taken = response::parse(head, self.intake.to_head, &mut slots)
+            .and_then(|response| self.take(&response));
         inbox.consume(length);
         self.answered.inbox = inbox;
         taken
@@ -300,16 +312,14 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         }
     }
 
-    /// Takes a response head.
-    fn take_head(&mut self, head: &[u8]) -> Result<(), response::ResponseError> {
-        let mut slots = slots();
-        let response = response::parse(head, self.intake.to_head, &mut slots)?;
+    /// Takes a response head; one that is refused has changed nothing.
+    fn take(&mut self, response: &Response<'_, '_>) -> Result<(), ResponseError> {
         match response.status {
             101 => {
                 let upgrade = self.intake.upgrade.as_deref();
                 let protocol = upgrade.filter(|protocol| response.switches_to(protocol));
-                let protocol = protocol.ok_or(response::ResponseError::Head)?;
-                rewrite::switching_head(&response, protocol, self.interim.tail());
+                let protocol = protocol.ok_or(ResponseError::Head)?;
+                rewrite::switching_head(response, protocol, self.interim.tail());
                 if let Some(cookie) = self.client.cookie {
                     cookie.add_to_head(self.interim.tail());
                 }
@@ -321,7 +331,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             _ if response.interim() => {
                 let understood = self.intake.version == Version::Http11;
                 if understood && self.interim.len() < HEAD_BYTES_MAX {
-                    rewrite::interim_head(&response, self.interim.tail());
+                    rewrite::interim_head(response, self.interim.tail());
                     self.unflushed = true;
                 }
             }
@@ -329,7 +339,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 self.finished.answered(response.status);
                 let out = std::mem::take(&mut self.interim);
                 let delivering = delivering(
-                    &response,
+                    response,
                     self.intake,
                     self.client.visitor.worker.retiring(),
                     (self.client.cookie, out),
@@ -348,31 +358,27 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         }
         let delivering = self.response.as_mut()?;
         let Client {
-            visitor,
-            stream,
-            inbox,
-            ..
+            visitor, stream, ..
         } = &mut *self.client;
         let mut scratch = visitor.worker.scratch();
-        match delivering.flow.poll(
+        let polled = delivering.flow.poll(
             context,
             &mut scratch,
             (&mut self.upstream.stream, &mut self.answered.inbox),
             stream,
-        ) {
+        );
+        drop(scratch);
+        match polled {
             Poll::Pending => None,
             Poll::Ready(Ok(())) => {
                 self.finished.delivered = true;
                 Some(End::Next(match self.sending {
                     Sending::Done if delivering.client_persistent => Next::Request,
-                    Sending::Done if inbox.is_empty() => Next::Close,
+                    Sending::Done if !self.client.has_unread() => Next::Close,
                     _ => Next::Linger,
                 }))
             }
-            Poll::Ready(Err(error)) => {
-                drop(scratch);
-                Some(self.cut(&error))
-            }
+            Poll::Ready(Err(error)) => Some(self.cut(&error)),
         }
     }
 

@@ -31,7 +31,7 @@ impl<C: ClientIo> Client<C> {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
                 Err(NoPlace::Answer(reason)) => {
-                    return self.fail(reason, &intake, &mut record).await;
+                    return Box::pin(self.fail(reason, &intake, &mut record)).await;
                 }
             };
             let upstream =
@@ -40,7 +40,7 @@ impl<C: ClientIo> Client<C> {
                     Ok(None) => continue,
                     Err(NoPlace::ClientGone) => return Next::Reset,
                     Err(NoPlace::Answer(reason)) => {
-                        return self.fail(reason, &intake, &mut record).await;
+                        return Box::pin(self.fail(reason, &intake, &mut record)).await;
                     }
                 };
             let end = Exchange::new(self, upstream, &intake, &mut record.finished)
@@ -49,10 +49,12 @@ impl<C: ClientIo> Client<C> {
             // The response has begun or the body is gone in all cases but a retry, so the head is needed there only.
             match end {
                 End::Next(next) => return next,
-                End::Failed(reason) => return self.fail(reason, &intake, &mut record).await,
+                End::Failed(reason) => {
+                    return Box::pin(self.fail(reason, &intake, &mut record)).await;
+                }
                 End::Again if repeats == REPEATS_MAX => {
                     let reason = Reason::InstanceClosed;
-                    return self.fail(reason, &intake, &mut record).await;
+                    return Box::pin(self.fail(reason, &intake, &mut record)).await;
                 }
                 End::Again => {
                     repeats += 1;
@@ -73,7 +75,7 @@ impl<C: ClientIo> Client<C> {
             End2::Delivered { read: true } if persistent => Next::Request,
             End2::Delivered { read: true } if self.inbox.is_empty() => Next::Close,
             End2::Delivered { .. } => Next::Linger,
-            End2::Failed(reason) => self.fail(reason, intake, record).await,
+            End2::Failed(reason) => Box::pin(self.fail(reason, intake, record)).await,
             End2::Cut | End2::Gone | End2::Again => Next::Reset,
         }
     }

@@ -6,10 +6,11 @@ use super::stream::Stream;
 use super::tunnel::tunnel;
 use crate::buffer::{Buffer, poll_read};
 use crate::client::exchange::CLIENT_STALL_MAX;
+use crate::client::socket::poll_write;
 use crate::h1::Framing;
 use crate::h1::body::{Decoder, Encoder};
 use crate::h1::request::slots;
-use crate::h1::response::{self, ResponseError};
+use crate::h1::response::{self, Response, ResponseError};
 use crate::reason::Reason;
 use crate::service::Finished;
 use crate::tunnel::IDLE_MAX;
@@ -74,6 +75,8 @@ pub(super) struct Exchange<'a> {
     answered: Answered,
     out: Buffer,
     sending: Sending,
+    /// Bytes of the head that are sent, if nothing follows it.
+    sent: usize,
     /// Bytes of the client's body that were read and not yet granted anew.
     ungranted: usize,
     response: Option<Delivering>,
@@ -88,8 +91,11 @@ impl<'a> Exchange<'a> {
         finished: &'a mut Finished,
     ) -> Exchange<'a> {
         let mut out = Buffer::default();
-        out.tail().extend_from_slice(&intake.head);
         let bodyless = matches!(intake.framing, Framing::None);
+        // A head that nothing follows is sent from where it is.
+        if !bodyless {
+            out.append(&intake.head);
+        }
         Exchange {
             stream,
             upstream,
@@ -102,6 +108,7 @@ impl<'a> Exchange<'a> {
             } else {
                 Sending::Reading
             },
+            sent: 0,
             ungranted: 0,
             response: None,
             progress: (0, 0),
@@ -173,8 +180,16 @@ impl<'a> Exchange<'a> {
     /// Sends the request: head, body, trailers.
     fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         while matches!(self.sending, Sending::Reading | Sending::Writing) {
-            if ready!(self.out.poll_write_to(context, &mut self.upstream.stream)).is_err() {
+            let written = match self.intake.framing {
+                Framing::None => self.poll_head_out(context),
+                _ => self.out.poll_write_to(context, &mut self.upstream.stream),
+            };
+            if ready!(written).is_err() {
                 self.sending = Sending::Broken;
+                break;
+            }
+            if self.intake.framing == Framing::None {
+                self.sending = Sending::Done;
                 break;
             }
             let granted = self
@@ -216,6 +231,21 @@ impl<'a> Exchange<'a> {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_head_out(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while let Some(rest) = self
+            .intake
+            .head
+            .get(self.sent..)
+            .filter(|it| !it.is_empty())
+        {
+            match ready!(poll_write(context, &mut self.upstream.stream, rest))? {
+                0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn encoder(&self) -> Encoder {
         if self.intake.framing == Framing::Chunked {
             Encoder::Chunked
@@ -226,46 +256,78 @@ impl<'a> Exchange<'a> {
 
     /// Reads until the head of the final response is understood.
     fn poll_head(&mut self, context: &mut Context<'_>, slot: &Slot) -> Option<End> {
+        let worker = Rc::clone(&self.stream.visitor.worker);
         while self.response.is_none() {
-            let worker = Rc::clone(&self.stream.visitor.worker);
             let mut scratch = worker.scratch();
             let stream = &mut self.upstream.stream;
-            let polled = self
-                .answered
-                .poll_head(context, &mut scratch[..READ_BYTES], stream);
-            let polled = polled.map_ok(|found| match found {
-                Found::Kept(length) => length,
-                Found::Read { length, read } => {
-                    self.answered.inbox.append(&scratch[..read]);
-                    length
-                }
-            });
-            drop(scratch);
-            match polled {
+            let room = &mut scratch[..READ_BYTES];
+            let taken = match self.answered.poll_head(context, room, stream) {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(length)) => match self.take_head(length) {
-                    Ok(None) => slot.answered(),
-                    Ok(Some(end)) => {
-                        slot.answered();
-                        return Some(end);
-                    }
-                    Err(error) => return Some(misunderstood(slot, &error.to_string())),
+                Poll::Ready(Ok(Found::Kept(length))) => self.take_kept(length),
+                Poll::Ready(Ok(Found::Read(read))) => match self.take_read(&scratch[..read]) {
+                    Some(taken) => taken,
+                    None => continue,
                 },
                 Poll::Ready(Err(NoHead::Lost(error))) => return Some(self.lost(slot, &error)),
                 Poll::Ready(Err(NoHead::Misunderstood(error))) => {
                     return Some(misunderstood(slot, error));
                 }
+            };
+            match taken {
+                Ok(end) => {
+                    slot.answered();
+                    if end.is_some() {
+                        return end;
+                    }
+                }
+                Err(error) => return Some(misunderstood(slot, &error.to_string())),
             }
         }
         None
     }
 
-    /// Takes a response head of `length` bytes and passes it on.
-    fn take_head(&mut self, length: usize) -> Result<Option<End>, ResponseError> {
+    /// Takes a response head from where it was read, and what came with it; `None` if it is to be looked at more closely.
+    fn take_read(&mut self, read: &[u8]) -> Option<Result<Option<End>, ResponseError>> {
         let mut slots = slots();
-        let head = &self.answered.inbox.unread()[..length];
-        let parsed = response::parse(head, self.intake.to_head, &mut slots)?;
-        let mut response = intake::response(&parsed).ok_or(ResponseError::Head)?;
+        let first = response::parse_first(read, self.intake.to_head, &mut slots);
+        let Some((length, response)) = first else {
+            self.answered.inbox.append(read);
+            return None;
+        };
+        let taken = self.take(&response);
+        self.begin(&read[length..]);
+        Some(taken)
+    }
+
+    /// Takes a response head of `length` bytes from the inbox.
+    fn take_kept(&mut self, length: usize) -> Result<Option<End>, ResponseError> {
+        let mut inbox = std::mem::take(&mut self.answered.inbox);
+        let mut slots = slots();
+        let head = &inbox.unread()[..length];
+        let taken = response::parse(head, self.intake.to_head, &mut slots)
+            .and_then(|response| self.take(&response));
+        inbox.consume(length);
+        self.answered.inbox = inbox;
+        taken
+    }
+
+    /// Takes what was read behind a head: the first piece of the body is ready to be sent.
+    fn begin(&mut self, rest: &[u8]) {
+        let mut read = 0;
+        if let Some(response) = &mut self.response
+            && let Decoder::Length(_) = response.decoder
+            && let Ok((decoded, data)) = response.decoder.decode(rest)
+        {
+            read = decoded;
+            self.finished.bytes_out += data.len() as u64;
+            response.piece = Bytes::copy_from_slice(&rest[data]);
+        }
+        self.answered.inbox.append(&rest[read..]);
+    }
+
+    /// Takes a response head and passes it on.
+    fn take(&mut self, parsed: &Response<'_, '_>) -> Result<Option<End>, ResponseError> {
+        let mut response = intake::response(parsed).ok_or(ResponseError::Head)?;
         if let Some(handshake) = &self.stream.handshake {
             let switched = parsed.status == 101
                 && parsed.switches_to("websocket")
@@ -273,7 +335,6 @@ impl<'a> Exchange<'a> {
             if switched {
                 self.finished.answered(101);
                 intake::add_cookie(&mut response, self.stream.cookie);
-                self.answered.inbox.consume(length);
                 response.headers_mut().remove("sec-websocket-accept");
                 *response.status_mut() = http::StatusCode::OK;
                 let sending = self.stream.respond.send_response(response, false);
@@ -291,14 +352,12 @@ impl<'a> Exchange<'a> {
                 // A client that takes no hints is not a failure.
                 let _ = self.stream.respond.send_informational(response);
             }
-            self.answered.inbox.consume(length);
             return Ok(None);
         }
         self.finished.answered(parsed.status);
         let over = matches!(parsed.framing, Framing::None | Framing::Length(0));
         let (framing, upstream_persistent, keep_alive) =
             (parsed.framing, parsed.persistent(), parsed.keep_alive);
-        self.answered.inbox.consume(length);
         intake::add_cookie(&mut response, self.stream.cookie);
         let Ok(sending) = self.stream.respond.send_response(response, over) else {
             return Ok(Some(End::Abandoned));

@@ -1,6 +1,6 @@
 //! Request heads.
 
-use super::head::version;
+use super::head::{has_whole_line_ends, version};
 use super::host::{self, Host};
 use super::name::{ConnectionOptions, Fields, Name, classify};
 use super::{Framing, HEADERS_MAX, Version};
@@ -131,18 +131,41 @@ struct Special<'b> {
 /// Parses one whole head, as found by [`super::head::find_end`].
 pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request<'h, 'b>, Refusal> {
     let mut parsed = httparse::Request::new(&mut []);
-    let (method, target, minor, headers) = match parsed.parse_with_uninit_headers(head, slots) {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {
-            let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
-                return Err(bad("request-line"));
-            };
-            let headers: &'h [Header<'b>] = parsed.headers;
-            (method, target, parsed.version, headers)
-        }
-        Ok(_) => return Err(bad("request-head")),
-        Err(error) => return Err(refusal(error)),
+    match parsed.parse_with_uninit_headers(head, slots) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => understood(head, parsed),
+        Ok(_) => Err(bad("request-head")),
+        Err(error) => Err(refusal(error)),
+    }
+}
+
+/// Parses the head at the beginning of `bytes` and answers its length, too, without searching for its end first. `None` if
+/// it is not whole or not clean: then [`super::head::find_end`] and [`parse`] say what it is.
+pub fn parse_first<'h, 'b>(
+    bytes: &'b [u8],
+    slots: &'h mut Slots<'b>,
+) -> Option<(usize, Result<Request<'h, 'b>, Refusal>)> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, slots)
+    else {
+        return None;
     };
-    let version = version(minor);
+    let head = bytes.get(..length)?;
+    // What httparse skips before a request line is to be looked at.
+    let first = parsed.method?.as_ptr() == head.as_ptr();
+    let clean = first && has_whole_line_ends(head, parsed.headers);
+    clean.then(|| (length, understood(head, parsed)))
+}
+
+#[inline]
+fn understood<'h, 'b>(
+    head: &'b [u8],
+    parsed: httparse::Request<'h, 'b>,
+) -> Result<Request<'h, 'b>, Refusal> {
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(bad("request-line"));
+    };
+    let headers: &'h [Header<'b>] = parsed.headers;
+    let version = version(parsed.version);
     let special = special(headers, version)?;
     let (target, authority) = split_target(method, target)?;
     let host_field = special.host.ok_or(bad("host-missing"))?;
@@ -156,14 +179,6 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
         (false, None) => Framing::None,
     };
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let may_upgrade = special.upgrades == 1
-        && special.connection.upgrade
-        && version == Version::Http11
-        && !has_body;
-    let upgrade = special.upgrade.filter(|_| may_upgrade);
-    let upgrade = upgrade
-        .and_then(protocol)
-        .filter(|name| method == "GET" || !is_websocket(name));
     Ok(Request {
         method,
         target,
@@ -173,13 +188,27 @@ pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request
         framing,
         connection: special.connection,
         expects_continue: special.expects_continue && has_body && version == Version::Http11,
-        upgrade,
+        upgrade: special.upgraded(method, version, has_body),
         headers,
         sorted: Sorted {
             raw: head,
             ..special.sorted
         },
     })
+}
+
+impl<'b> Special<'b> {
+    /// The protocol the connection is to be switched to, if everything that it takes to ask for that is there.
+    fn upgraded(&self, method: &str, version: Version, has_body: bool) -> Option<&'b str> {
+        let may_upgrade = self.upgrades == 1
+            && self.connection.upgrade
+            && version == Version::Http11
+            && !has_body;
+        self.upgrade
+            .filter(|_| may_upgrade)
+            .and_then(protocol)
+            .filter(|name| method == "GET" || !is_websocket(name))
+    }
 }
 
 /// Whether a protocol that a connection is to be switched to is WebSocket.

@@ -1,6 +1,6 @@
 //! Response heads.
 
-use super::head::version;
+use super::head::{has_whole_line_ends, version};
 use super::name::{ConnectionOptions, Fields, Name, classify};
 use super::request::{Slots, content_length};
 use super::{Framing, Version};
@@ -81,6 +81,36 @@ pub fn parse<'h, 'b>(
         Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
         _ => return Err(ResponseError::Head),
     }
+    understood(head, to_head, parsed)
+}
+
+/// Parses the head at the beginning of `bytes` and answers its length, too, without searching for its end first. `None` if
+/// it is not whole or not clean: then [`super::head::find_end`] and [`parse`] say what it is.
+pub fn parse_first<'h, 'b>(
+    bytes: &'b [u8],
+    to_head: bool,
+    slots: &'h mut Slots<'b>,
+) -> Option<(usize, Response<'h, 'b>)> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let found = config.parse_response_with_uninit_headers(&mut parsed, bytes, slots);
+    let Ok(httparse::Status::Complete(length)) = found else {
+        return None;
+    };
+    // httparse would skip empty lines before the status line.
+    let head = bytes.get(..length).filter(|it| it.starts_with(b"HTTP"))?;
+    if !has_whole_line_ends(head, parsed.headers) {
+        return None;
+    }
+    Some((length, understood(head, to_head, parsed).ok()?))
+}
+
+#[inline]
+fn understood<'h, 'b>(
+    head: &'b [u8],
+    to_head: bool,
+    parsed: httparse::Response<'h, 'b>,
+) -> Result<Response<'h, 'b>, ResponseError> {
     let (minor, headers): (_, &'h [Header<'b>]) = (parsed.version, parsed.headers);
     let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else {
         return Err(ResponseError::Head);

@@ -86,11 +86,16 @@ fn bytes_of(headers: &[Header<'_>], raw: &[u8]) -> usize {
     bytes.sum()
 }
 
+/// Bytes that are enough for nearly every head that [`request_head`] writes of this request.
+pub fn request_head_bytes(request: &Request<'_, '_>) -> usize {
+    let bytes = bytes_of(request.headers, request.sorted.raw);
+    bytes + request.method.len() + request.target.len() + ADDED_BYTES
+}
+
 /// Writes the head of `request` as an application gets it.
 pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: &mut Vec<u8>) {
     let sorted = &request.sorted;
-    let bytes = bytes_of(request.headers, sorted.raw);
-    out.reserve(bytes + request.method.len() + request.target.len() + ADDED_BYTES);
+    out.reserve(request_head_bytes(request));
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(request.target.as_bytes());

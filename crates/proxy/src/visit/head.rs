@@ -22,55 +22,45 @@ pub struct Answered {
     searched: usize,
 }
 
-/// Where a whole head is.
+/// Where a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// At the beginning of the inbox, so many bytes.
+    /// A whole one at the beginning of the inbox, so many bytes.
     Kept(usize),
-    /// At the beginning of the scratch space, where it was read with nothing before it.
-    Read {
-        /// Bytes of the head.
-        length: usize,
-        /// Bytes that were read; those after the head are not in the inbox.
-        read: usize,
-    },
+    /// So many bytes were read into the scratch space, with nothing before them: usually a whole head. What cannot be used
+    /// at once goes into the inbox.
+    Read(usize),
 }
 
 impl Answered {
-    /// Reads until there is a whole head.
+    /// Reads until there may be a whole head.
     pub fn poll_head(
         &mut self,
         context: &mut Context<'_>,
         scratch: &mut [u8],
         stream: &mut TcpStream,
     ) -> Poll<Result<Found, NoHead>> {
-        if !self.inbox.is_empty()
-            && let Some(length) = self.search(None)?
-        {
-            return Poll::Ready(Ok(Found::Kept(length)));
-        }
         loop {
+            if !self.inbox.is_empty()
+                && let Some(length) = self.search()?
+            {
+                return Poll::Ready(Ok(Found::Kept(length)));
+            }
             let read = match ready!(poll_read(context, stream, scratch)) {
                 Ok(0) => return lost("connection closed before a response"),
                 Ok(read) => read,
                 Err(error) => return lost(&error.to_string()),
             };
-            if self.inbox.is_empty()
-                && let Some(length) = self.search(Some(&scratch[..read]))?
-            {
-                return Poll::Ready(Ok(Found::Read { length, read }));
+            if self.inbox.is_empty() {
+                return Poll::Ready(Ok(Found::Read(read)));
             }
-            let first = self.inbox.is_empty();
             self.inbox.append(&scratch[..read]);
-            if !first && let Some(length) = self.search(None)? {
-                return Poll::Ready(Ok(Found::Kept(length)));
-            }
         }
     }
 
-    /// Looks for the end of a head in what was just read, or in the inbox.
-    fn search(&mut self, read: Option<&[u8]>) -> Result<Option<usize>, NoHead> {
-        match find_end(read.unwrap_or(self.inbox.unread()), self.searched) {
+    /// Looks for the end of a head in the inbox.
+    fn search(&mut self) -> Result<Option<usize>, NoHead> {
+        match find_end(self.inbox.unread(), self.searched) {
             Search::Complete(length) => {
                 self.searched = 0;
                 Ok(Some(length))

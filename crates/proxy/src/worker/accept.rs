@@ -2,6 +2,7 @@
 
 use super::run::Purpose;
 use super::{Admitted, Worker};
+use crate::client::socket::Socket;
 use crate::client::{Client, ClientIo};
 use crate::client2;
 use crate::tls::UNRECOGNIZED_NAME;
@@ -74,6 +75,7 @@ async fn serve(
     // Small answers must not wait for an acknowledgement. Failing means that the connection is gone, which reading tells.
     let _ = stream.set_nodelay(true);
     let port = stream.local_addr().map_or(0, |address| address.port());
+    let stream = Socket(stream);
     let visitor = |scheme| Visitor {
         worker: Rc::clone(&worker),
         scheme,
@@ -109,7 +111,7 @@ fn requests<C: ClientIo + 'static>(visitor: Visitor, stream: C, refused: bool) -
 /// Does the handshake; answers what is to be done with the connection then.
 async fn secured(
     worker: &Worker,
-    stream: TcpStream,
+    stream: Socket,
     refused: bool,
     visitor: impl FnOnce(Scheme) -> Visitor,
 ) -> std::io::Result<Served> {
@@ -121,10 +123,10 @@ async fn secured(
     })
 }
 
-type Tls = tokio_rustls::server::TlsStream<TcpStream>;
+type Tls = tokio_rustls::server::TlsStream<Socket>;
 
 /// Does the handshake, if there is a certificate for the name the client wants; answers that name in lower case.
-async fn handshake(worker: &Worker, stream: TcpStream) -> std::io::Result<(Tls, Box<str>)> {
+async fn handshake(worker: &Worker, stream: Socket) -> std::io::Result<(Tls, Box<str>)> {
     let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
     let name = start
         .client_hello()
