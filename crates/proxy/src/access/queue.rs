@@ -1,6 +1,6 @@
 //! Lines on their way from the workers to the control plane.
 
-use super::line::number;
+use super::line::{Moments, number};
 use super::{Entry, Lines};
 use apron_link::frame::MESSAGE_BYTES_MAX;
 use std::collections::VecDeque;
@@ -95,7 +95,7 @@ impl Batch {
         let bytes: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
         let mut out = Vec::with_capacity(bytes + lines.len() * 24 + 256);
         out.extend_from_slice(br#"    {"AccessLog":{"services":["#);
-        let mut service: Option<&str> = None;
+        let (mut service, mut moments): (Option<&str>, _) = (None, Moments::default());
         for (entry, line) in lines {
             let id = entry.service.id.as_str();
             if service == Some(id) {
@@ -108,7 +108,7 @@ impl Batch {
                 service = Some(id);
             }
             out.push(b'[');
-            number(entry.ended_ms, &mut out);
+            moments.write(entry.ended_ms, &mut out);
             out.extend_from_slice(b",\"");
             out.extend_from_slice(line);
             out.extend_from_slice(b"\"]");

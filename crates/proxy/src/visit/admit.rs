@@ -45,10 +45,10 @@ enum Attempt {
 pub async fn admit(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, NoPlace> {
     let admitted = match record.service.waiting() {
         0 => match attempt(caller.worker(), &record.service, &record.ask) {
-            Attempt::Wait => queue(caller, record).await,
+            Attempt::Wait => Box::pin(queue(caller, record)).await,
             now => taken(caller, &record.service, now),
         },
-        _ => queue(caller, record).await,
+        _ => Box::pin(queue(caller, record)).await,
     };
     if let Ok(slot) = &admitted {
         record.placed(slot);
@@ -110,7 +110,7 @@ async fn queue(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, No
         QUEUE_MAX
     };
     caller.deadline().set_phase(Some(longest));
-    let queued = Box::pin(wait(caller, record, can_grow)).await;
+    let queued = wait(caller, record, can_grow).await;
     caller.deadline().set_phase(None);
     record.queued += begin.elapsed();
     queued

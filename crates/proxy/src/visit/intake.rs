@@ -161,7 +161,7 @@ impl Visitor {
             port: &self.port,
             request_id: id,
         };
-        let mut head = Vec::new();
+        let mut head = Vec::with_capacity(rewrite::request_head_bytes(request));
         rewrite::request_head(request, forwarding, &mut head);
         head
     }

@@ -95,7 +95,7 @@ impl Record {
     }
 
     /// Writes the line of the access log.
-    fn write(&self, ended: Instant, lines: &mut Lines) {
+    fn write(&self, ended: Instant, total: Duration, lines: &mut Lines) {
         let ended_ms = self.worker.wall_ms(ended);
         let instance = self.instance.as_ref().map_or(&[][..], |it| &it.logged);
         let (failed, reason) = match self.finished.failed {
@@ -111,7 +111,7 @@ impl Record {
             queued: self.queued,
             connecting: self.connecting,
             first_byte: answered.map_or(Duration::ZERO, |at| at - self.started),
-            total: ended - self.started,
+            total,
             failed,
             reason,
         };
@@ -135,14 +135,13 @@ impl Drop for Record {
                 false => Reason::ClientClosed,
             });
         }
-        self.service
-            .counters
-            .add(&self.finished, ended - self.started);
+        let total = ended - self.started;
+        self.service.counters.add(&self.finished, total);
         if self.service.is_new_traffic() {
             self.worker.shared.note_traffic(&self.service);
         }
         if !self.line.is_empty() {
-            self.worker.log(|lines| self.write(ended, lines));
+            self.worker.log(|lines| self.write(ended, total, lines));
         }
     }
 }
