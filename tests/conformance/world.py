@@ -1,6 +1,9 @@
 """What exists while the test runs: two services and a few configurations, and what requests have to say to name them."""
 
+import json
 import time
+
+import boto3
 
 from differences import IMAGE, NETWORK, REFUSED, SOURCE, WITHOUT_ENGINE
 
@@ -33,6 +36,8 @@ class World:
         self.image = image
         self.names = {}
         self.account_and_region = None
+        self.iam = boto3.client("iam")
+        self.roles = {}
 
     def given(self, operation):
         """Values that must name something that exists, or that a running service depends on."""
@@ -55,6 +60,8 @@ class World:
             (*IMAGE, "Port"): "8080",
             ("InstanceConfiguration", "Cpu"): "0.25 vCPU",
             ("InstanceConfiguration", "Memory"): "0.5 GB",
+            ("InstanceConfiguration", "InstanceRoleArn"): self.role("tasks"),
+            (*SOURCE, "AuthenticationConfiguration", "AccessRoleArn"): self.role("build"),
             # The longest waits would be the test's own.
             (*health, "Interval"): 1,
             (*health, "HealthyThreshold"): 1,
@@ -64,6 +71,20 @@ class World:
             (*NETWORK, "IpAddressType"): "IPV4",
             ("ObservabilityConfiguration", "ObservabilityEnabled"): False,
         }
+
+    def role(self, principal):
+        """The ARN of a role that a part of App Runner may assume."""
+        name = f"conformance-{principal}"
+        if name not in self.roles:
+            trusted = {"Service": f"{principal}.apprunner.amazonaws.com"}
+            statement = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}
+            trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+            made = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+            self.roles[name] = made["Role"]["Arn"]
+            if principal == "build":
+                policy = "arn:aws:iam::aws:policy/service-role/AWSAppRunnerServicePolicyForECRAccess"
+                self.iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+        return self.roles[name]
 
     def left_out(self, operation):
         """Members that the maximal request cannot have."""

@@ -9,13 +9,15 @@ use crate::paths::Paths;
 use crate::process::sibling;
 use anyhow::{Context, Result, bail};
 use apron_aws::sigv4::Secret;
+use apron_control::authorizer::Authorizer;
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
 use apron_control::dataplane::link::{ProxyLink, Told};
 use apron_control::dataplane::process::{ProxyConfig, Sockets, Upgrades, sockets, supervise};
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
-use apron_control::endpoint::{ApiService, Credentials, Endpoint, RootCredentials};
+use apron_control::endpoint::{ApiService, Endpoint};
 use apron_control::engine::Unwatched;
+use apron_control::iam::{Iam, Identities, RootKey};
 use apron_control::listener::{self, Site};
 use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
@@ -122,7 +124,17 @@ async fn start(
     let service_certificates = certificates::keep_services(authority, service_names)?;
     let upgrades = supervise(doors.proxy, doors.sockets, doors.link.clone())?;
     doors.link.brake_by(node.clone()).await;
+    let root = RootKey {
+        access_key_id: identity.access_key_id.clone(),
+        secret: Secret::new(identity.secret_access_key.as_str()),
+    };
+    let identities = Identities::open(store.clone(), &identity.account_id, root, &Machine)
+        .await
+        .context("cannot read the identities")?;
+    tokio::spawn(keep_last_used(identities.clone()));
+    let authorizer = Arc::new(Authorizer::new(identities, &config.region));
     let platform = Platform::start(Parts {
+        authorizer,
         settings: settings.clone(),
         store: store.clone(),
         content: content.clone(),
@@ -142,7 +154,7 @@ async fn start(
     let chronicle = platform.engine().chronicle.clone();
     tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
-    let site = site(settings, store, content, logs.clone(), identity, platform).await?;
+    let site = site(settings, store, content, logs.clone(), platform).await?;
     Ok((site, logs, upgrades))
 }
 
@@ -158,17 +170,12 @@ async fn site(
     store: Store,
     content: Arc<ContentStore>,
     logs: Arc<Logs>,
-    identity: &Identity,
     platform: Arc<Platform>,
 ) -> Result<Site> {
     let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(Machine);
-    let secret = Secret::new(identity.secret_access_key.as_str());
-    let root: Arc<dyn Credentials> = Arc::new(RootCredentials::new(
-        &identity.account_id,
-        &identity.access_key_id,
-        secret,
-    ));
+    let authorizer = platform.engine().authorizer.clone();
+    let identities = authorizer.identities().clone();
     let tokens = Arc::new(
         Tokens::load(&store, &Machine)
             .await
@@ -190,19 +197,20 @@ async fn site(
         vault.secrets,
         vault.parameters,
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
-        Arc::new(Sts),
+        Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
+        Arc::new(Sts::new(identities, Arc::new(Machine))),
         Arc::new(platform.operator()),
     ];
     let endpoint = Endpoint::new(
         services,
-        root.clone(),
+        authorizer.clone(),
         settings.region.clone(),
         clock.clone(),
         Arc::new(Machine),
     );
     let watcher = Arc::new(Pushes(platform));
     let gate = Arc::new(RegistryGate::new(
-        settings, store, tokens, root, clock, watcher,
+        settings, store, tokens, authorizer, clock, watcher,
     ));
     let registry = registry(content, gate, RegistryBounds::default());
     Ok(Site {
@@ -272,6 +280,16 @@ async fn retain_logs(logs: Arc<Logs>) {
         tokio::time::sleep(Duration::from_secs(3600)).await;
         if let Err(error) = logs.enforce_retention(Machine.now().0).await {
             tracing::warn!(%error, "old log events could not be removed");
+        }
+    }
+}
+
+/// Stores when keys and roles were last used, now and then.
+async fn keep_last_used(identities: Arc<Identities>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if let Err(error) = identities.keep_last_used().await {
+            tracing::warn!(%error, "the last uses of access keys could not be stored");
         }
     }
 }

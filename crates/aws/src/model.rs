@@ -268,6 +268,9 @@ impl Model {
 
 static APPRUNNER: LazyLock<Model> =
     LazyLock::new(|| Model::parse(include_str!("../models/apprunner.json")));
+static CLOUDTRAIL: LazyLock<Model> =
+    LazyLock::new(|| Model::parse(include_str!("../models/cloudtrail.json")));
+static IAM: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/iam.json")));
 static ECR: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/ecr.json")));
 static KMS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/kms.json")));
 static LOGS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../models/logs.json")));
@@ -279,6 +282,16 @@ static STS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../mod
 /// AWS App Runner, 2020-05-15, all 37 operations.
 pub fn apprunner() -> &'static Model {
     &APPRUNNER
+}
+
+/// AWS CloudTrail, 2013-11-01.
+pub fn cloudtrail() -> &'static Model {
+    &CLOUDTRAIL
+}
+
+/// AWS IAM, 2010-05-08.
+pub fn iam() -> &'static Model {
+    &IAM
 }
 
 /// Amazon ECR, 2015-09-21.

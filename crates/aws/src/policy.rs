@@ -79,3 +79,4 @@ pub use pattern::{Matched, Pattern};
 pub use principal::{PrincipalPattern, Reach};
 pub use request::{Caller, Request, owner_of};
 pub use simulate::{Simulation, StatementMatch, simulate};
+pub use value::written_date;

@@ -7,6 +7,7 @@ mod custom_domain;
 mod observability;
 mod output;
 mod page;
+mod roles;
 mod scaling;
 mod service_create;
 mod service_lifecycle;
@@ -16,6 +17,7 @@ mod tags;
 mod vpc_connector;
 mod vpc_ingress;
 
+use crate::authorizer::{ResourceFacts, ResourceQuestion};
 use crate::endpoint::{ApiService, Call};
 use crate::engine::Engine;
 use crate::operations::Operations;
@@ -62,6 +64,13 @@ impl ApiService for AppRunner {
             "UntagResource" => output(self.tag_remove(read(call.input)?).await?),
             _ => self.call_configuration(call).await,
         }
+    }
+
+    async fn resource(
+        &self,
+        question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        self.facts(question.arn).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! A push while an operation is under way is remembered and deployed when the operation ends; a push while the service is
 //! paused is not deployed on resume (developer guide, pausing a service).
 
+use crate::access_role;
 use crate::engine::Engine;
 use crate::executor::StepError;
 use crate::images::Place;
@@ -73,6 +74,12 @@ impl AutoDeploy {
     async fn deploy(&self, service: &Service) -> Result<(), StepError> {
         let deployed = service.deployed.as_ref().map(|d| &d.image);
         if deployed.is_some() && self.present(service).await.as_ref() == deployed {
+            return Ok(());
+        }
+        if let Err(reason) = access_role::may_watch(&self.engine, &service.config.image).await {
+            let text = format!("The pushed image is not deployed: {reason}");
+            let now = self.engine.clock.now();
+            self.engine.chronicle.note(service, &text, now).await;
             return Ok(());
         }
         let begun = self

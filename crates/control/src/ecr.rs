@@ -7,6 +7,7 @@ mod batch;
 mod gate;
 mod images;
 mod manifest;
+mod policy;
 mod repositories;
 mod tags;
 #[cfg(test)]
@@ -15,8 +16,9 @@ mod tokens;
 
 pub use gate::{PushWatcher, RegistryGate};
 pub use repositories::SweepError;
-pub use tokens::{TOKEN_LIFE_MS, TokenRefusal, Tokens};
+pub use tokens::{Holder, TOKEN_LIFE_MS, TokenRefusal, Tokens};
 
+use crate::authorizer::{ResourceFacts, ResourceQuestion};
 use crate::endpoint::{ApiService, Call, InvalidPageToken, internal};
 use crate::settings::Settings;
 use apron_aws::{ApiError, Model, model};
@@ -113,11 +115,16 @@ impl Ecr {
     }
 
     fn arn(&self, name: &str) -> String {
-        format!(
-            "arn:aws:ecr:{}:{}:repository/{name}",
-            self.settings.region, self.settings.account
-        )
+        repository_arn(&self.settings, name)
     }
+}
+
+/// The ARN of a repository.
+pub(crate) fn repository_arn(settings: &Settings, name: &str) -> String {
+    format!(
+        "arn:aws:ecr:{}:{}:repository/{name}",
+        settings.region, settings.account
+    )
 }
 
 /// ECR's text for a repository that does not exist, in the API and in the registry.
@@ -145,6 +152,9 @@ impl ApiService for Ecr {
             "DescribeRepositories" => self.describe_repositories(&call).await,
             "DeleteRepository" => self.delete_repository(&call).await,
             "PutImageTagMutability" => self.put_image_tag_mutability(&call).await,
+            "SetRepositoryPolicy" => self.set_repository_policy(&call).await,
+            "GetRepositoryPolicy" => self.get_repository_policy(&call).await,
+            "DeleteRepositoryPolicy" => self.delete_repository_policy(&call).await,
             "ListTagsForResource" => self.list_tags_for_resource(&call).await,
             "TagResource" => self.tag_resource(&call).await,
             "UntagResource" => self.untag_resource(&call).await,
@@ -155,5 +165,16 @@ impl ApiService for Ecr {
             "GetAuthorizationToken" => Ok(self.get_authorization_token(&call)),
             other => Err(ApiError::not_available("ECR", other)),
         }
+    }
+
+    fn has_resource_policy(&self, action: &str) -> bool {
+        action.starts_with("ecr:")
+    }
+
+    async fn resource(
+        &self,
+        question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        self.facts(question).await
     }
 }

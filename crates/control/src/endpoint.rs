@@ -1,28 +1,31 @@
 //! The AWS endpoint: one HTTP request to one operation of one service, and back.
 //!
 //! In order: the service is found, the signer is looked up from the head of the request, the body is read (bounded in size
-//! and time), the signature is proved, the input is held against the model, the service is called, the answer is encoded.
-//! Nothing of an unauthenticated request reaches a service.
+//! and time), the signature is proved, the input is held against the model, the policies are asked, the service is called, the
+//! answer is encoded. Nothing of a request that is not authentic or not allowed reaches a service.
 
 mod answer;
 mod body;
+mod caller;
 mod page_token;
-mod root;
 mod route;
 #[cfg(test)]
 mod tests;
 
+pub use caller::{Caller, Principal};
 pub use page_token::{InvalidPageToken, PageToken};
-pub use root::RootCredentials;
 
+use crate::authorizer::{Asked, Authorizer, ResourceFacts, ResourceQuestion, Surroundings};
 use crate::clock::{Chance, Clock, random};
+use crate::iam::Identities;
 use apron_aws::model::{Lookup, Operation, Protocol};
-use apron_aws::sigv4::{AuthFailure, Authorization, Head, KeyCache, Payload, Secret, verify};
+use apron_aws::sigv4::{AuthFailure, Authorization, Head, KeyCache, Payload, verify};
 use apron_aws::{ApiError, Model, codec};
 use apron_domain::Millis;
 use async_trait::async_trait;
 use body::BodyError;
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::Full;
@@ -30,6 +33,7 @@ use route::Route;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Body of a request, bytes. PutLogEvents takes 1 MiB of events, which escaping can double; nothing else comes near.
@@ -37,42 +41,6 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The region in which the SDKs sign for services that have one endpoint for the whole world.
 const GLOBAL_REGION: &str = "us-east-1";
-
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The twelve-digit account.
-    pub account: String,
-    /// The access key id that signed.
-    pub access_key_id: String,
-    /// The ARN of the identity, `arn:aws:iam::<account>:root` for the account itself.
-    pub arn: String,
-    /// The unique id of the identity; the account id for the account itself.
-    pub user_id: String,
-}
-
-/// A caller and the secret that proves it.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// The secret access key.
-    pub secret: Secret,
-    /// Who it belongs to.
-    pub caller: Caller,
-}
-
-/// The access keys of this installation.
-#[async_trait]
-pub trait Credentials: Send + Sync {
-    /// Whose key it is.
-    ///
-    /// # Errors
-    /// [`AuthFailure::UnknownKey`] for a key or session token that is not ours, [`AuthFailure::ExpiredToken`].
-    async fn find(
-        &self,
-        access_key_id: &str,
-        session_token: Option<&str>,
-    ) -> Result<Principal, AuthFailure>;
-}
 
 /// One call of an operation, authenticated and valid.
 #[derive(Clone, Debug)]
@@ -83,6 +51,8 @@ pub struct Call {
     pub input: Value,
     /// Who calls.
     pub caller: Caller,
+    /// The session token that came with temporary credentials.
+    pub session_token: Option<String>,
     /// The id of this request, as the client is told.
     pub request_id: String,
     /// When the request came.
@@ -110,6 +80,22 @@ pub trait ApiService: Send + Sync {
     /// # Errors
     /// What the client is told.
     async fn call(&self, call: Call) -> Result<Value, ApiError>;
+
+    /// Whether resources of this service have policies of their own that have a say about an action.
+    fn has_resource_policy(&self, _action: &str) -> bool {
+        false
+    }
+
+    /// What policies need to know of a resource of this service; none when there is no such resource.
+    ///
+    /// # Errors
+    /// It cannot be read now; the request is refused then.
+    async fn resource(
+        &self,
+        _question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        Ok(None)
+    }
 }
 
 /// Logs what really happened and answers `InternalFailure`, so that no internals leave the house.
@@ -121,7 +107,7 @@ pub fn internal(call: &Call, doing: &str, cause: &dyn Display) -> ApiError {
 /// The AWS endpoint of this installation.
 pub struct Endpoint {
     services: Vec<Arc<dyn ApiService>>,
-    credentials: Arc<dyn Credentials>,
+    authorizer: Arc<Authorizer>,
     region: String,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
@@ -138,17 +124,18 @@ struct Journey {
 }
 
 impl Endpoint {
-    /// An endpoint for these services in one region.
+    /// An endpoint for these services in one region. The authorizer says who callers are and what they may.
     pub fn new(
         services: Vec<Arc<dyn ApiService>>,
-        credentials: Arc<dyn Credentials>,
+        authorizer: Arc<Authorizer>,
         region: String,
         clock: Arc<dyn Clock>,
         chance: Arc<dyn Chance>,
     ) -> Endpoint {
+        authorizer.introduce(&services);
         Endpoint {
             services,
-            credentials,
+            authorizer,
             region,
             clock,
             chance,
@@ -216,10 +203,9 @@ impl Endpoint {
             .check_scope(&self.regions(model), &model.signing_name, now.0)
             .map_err(refuse)?;
         let token = authorization.session_token.as_deref();
-        let principal = self
-            .credentials
-            .find(&authorization.access_key_id, token)
-            .await
+        let identities = self.authorizer.identities();
+        let principal = identities
+            .find(&authorization.access_key_id, token, now)
             .map_err(refuse)?;
         journey
             .access_key_id
@@ -243,10 +229,22 @@ impl Endpoint {
         journey.operation = route::operation_name(model, target, form)?;
         let operation = offered(model, &journey.operation, form)?;
         let input = codec::decode(model, operation, form)?;
+        note_use(identities, &principal.caller, model, &authorization, now);
+        let surroundings = surroundings(&parts, now);
+        let asked = Asked {
+            caller: &principal.caller,
+            service: &model.service,
+            operation: &journey.operation,
+            input: &input,
+            surroundings: &surroundings,
+        };
+        let allowed = self.authorizer.check(&asked).await;
+        allowed.map_err(|refusal| refusal.into_error(model.protocol))?;
         let call = Call {
             operation: journey.operation.clone(),
             input,
             caller: principal.caller,
+            session_token: authorization.session_token,
             request_id: journey.request_id.clone(),
             now,
         };
@@ -257,14 +255,46 @@ impl Endpoint {
         })
     }
 
-    /// The regions a client may have signed for. STS is also reached as the global service it once was.
+    /// The regions a client may have signed for. IAM is a global service, and STS is also reached as the one it once was.
     fn regions(&self, model: &Model) -> Vec<&str> {
         let mut regions = vec![self.region.as_str()];
-        if model.service == "sts" {
+        if matches!(model.service.as_str(), "iam" | "sts") {
             regions.push(GLOBAL_REGION);
         }
         regions
     }
+}
+
+/// Where a request came from, put into its extensions by the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+fn surroundings(parts: &Parts, now: Millis) -> Surroundings {
+    let agent = parts.headers.get(USER_AGENT);
+    Surroundings {
+        source: parts.extensions.get::<Peer>().map(|peer| peer.0),
+        user_agent: agent.and_then(|agent| agent.to_str().ok().map(str::to_owned)),
+        now,
+    }
+}
+
+fn note_use(
+    identities: &Identities,
+    caller: &Caller,
+    model: &Model,
+    authorization: &Authorization,
+    now: Millis,
+) {
+    if caller.is_root() {
+        return;
+    }
+    let id = match &caller.identity {
+        apron_aws::policy::Caller::RoleSession { role_id, .. } => role_id,
+        _ => &caller.access_key_id,
+    };
+    identities
+        .last_used()
+        .note(id, now, &model.signing_name, &authorization.region);
 }
 
 fn head(parts: &Parts) -> Head<'_> {

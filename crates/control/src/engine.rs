@@ -1,6 +1,7 @@
 //! The parts that operations and reconcilers work with, introduced to each other once.
 
 use crate::agenda::Agenda;
+use crate::authorizer::Authorizer;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::fleet::Fleet;
@@ -47,6 +48,8 @@ impl Checkpoints for Unwatched {
 pub struct Engine {
     /// The operator's settings.
     pub settings: Arc<Settings>,
+    /// Who callers and roles are, and what they may.
+    pub authorizer: Arc<Authorizer>,
     /// Durable state.
     pub store: Store,
     /// Image content.

@@ -9,8 +9,10 @@
 //!   [`access_log`] write the services' logs, [`certificates`] signs, [`listener`] accepts.
 
 pub mod access_log;
+pub mod access_role;
 pub mod agenda;
 pub mod apprunner;
+pub mod authorizer;
 pub mod auto_deploy;
 pub mod certificates;
 pub mod chronicle;
@@ -23,6 +25,7 @@ pub mod engine;
 pub mod executor;
 pub mod fleet;
 pub mod housekeeping;
+pub mod iam;
 pub mod images;
 pub mod kms;
 pub mod listener;

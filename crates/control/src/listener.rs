@@ -3,7 +3,7 @@
 //! Its own accept loop, because every wait needs an end: the handshake, the request head, idle connections, the number of
 //! connections.
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Peer};
 use apron_link::proxy::Certificate;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -124,8 +124,12 @@ pub async fn serve(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>
 
 async fn converse(stream: TcpStream, acceptor: TlsAcceptor, site: Site) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let peer = Peer(stream.peer_addr()?.ip().to_canonical());
     let stream = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??;
-    let service = hyper::service::service_fn(move |request| site.clone().answer(request));
+    let service = hyper::service::service_fn(move |mut request: Request<_>| {
+        request.extensions_mut().insert(peer);
+        site.clone().answer(request)
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

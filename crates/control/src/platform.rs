@@ -2,6 +2,7 @@
 
 use crate::agenda::Agenda;
 use crate::apprunner::AppRunner;
+use crate::authorizer::Authorizer;
 use crate::auto_deploy::AutoDeploy;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
@@ -37,6 +38,8 @@ const PUBLISH_AGAIN: Duration = Duration::from_millis(200);
 pub struct Parts {
     /// The operator's settings.
     pub settings: Settings,
+    /// Who callers and roles are, and what they may.
+    pub authorizer: Arc<Authorizer>,
     /// Durable state.
     pub store: Store,
     /// Image content.
@@ -159,6 +162,7 @@ fn assemble(parts: Parts) -> (Engine, mpsc::Receiver<News>) {
     );
     let engine = Engine {
         settings,
+        authorizer: parts.authorizer,
         store: parts.store,
         images,
         compute: parts.compute,

@@ -7,6 +7,8 @@ mod configurations;
 mod deploy;
 #[path = "control/extensions.rs"]
 mod extensions;
+#[path = "control/identities.rs"]
+mod identities;
 #[path = "control/kill.rs"]
 mod kill;
 #[path = "control/machine.rs"]

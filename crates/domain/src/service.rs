@@ -62,7 +62,7 @@ pub struct ImageSource {
     pub identifier: String,
     /// Its kind of repository.
     pub repository_type: RepositoryType,
-    /// Stored and echoed; the platform's own registry needs no role to be read.
+    /// The role that pulls from the platform's own registry; none: the platform itself does.
     pub access_role_arn: Option<String>,
     /// The TCP port the application listens on.
     pub port: u16,
@@ -224,6 +224,9 @@ pub struct ServiceConfig {
     pub health: HealthCheck,
     /// The scaling numbers.
     pub scaling: Scaling,
+    /// The role that instances act as.
+    #[serde(default)]
+    pub instance_role_arn: Option<String>,
 }
 
 /// A configuration together with the image content it was last deployed with.

@@ -8,8 +8,8 @@
 //! The last line of the output is JSON: `{"measurement":"unpack","runs":…,"rows":[{"who":…,"p50_ms":…,"p95_ms":…}]}`.
 
 use apron_oci::{
-    Action, ContentStore, Digest, Gate, Reference, Refusal, RegistryBounds, UnpackBounds, registry,
-    remove_tree, unpack, unpack_unsynced,
+    Action, ContentStore, Digest, Gate, Reference, Refusal, RegistryBounds, UnpackBounds, Visitor,
+    registry, remove_tree, unpack, unpack_unsynced,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ struct Open;
 
 #[async_trait]
 impl Gate for Open {
-    async fn authorize(&self, _: Option<&str>, _: Option<&str>, _: Action) -> Result<(), Refusal> {
+    async fn authorize(&self, _: Visitor<'_>, _: Option<&str>, _: Action) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -27,7 +27,7 @@ pub use pull::{Credentials, PullError, Puller, PullerOptions};
 pub use reference::{
     REPOSITORY_NAME_BYTES_MAX, Reference, TAG_BYTES_MAX, check_repository, check_tag,
 };
-pub use registry::{Action, Gate, Refusal, RegistryBounds, registry};
+pub use registry::{Action, Gate, Refusal, RegistryBounds, Visitor, registry};
 pub use store::{
     Collected, ContentStore, LayerWriter, ManifestEntry, NewImage, PutManifest, StoreBounds,
     TagEntry,

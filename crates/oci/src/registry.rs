@@ -13,7 +13,7 @@ mod path;
 mod range;
 mod uploads;
 
-pub use gate::{Action, Gate, Refusal};
+pub use gate::{Action, Gate, Refusal, Visitor};
 
 use crate::ContentStore;
 use answer::{Failure, HeaderSet};
@@ -99,8 +99,9 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
 impl Server {
     async fn route(self: &Arc<Self>, parts: &Parts, body: &mut Body) -> Result<Response, Failure> {
         let endpoint = Endpoint::parse(parts.uri.path())?;
-        self.authorize(parts, endpoint.repository(), endpoint.action(&parts.method))
-            .await?;
+        let whole = uploads::query(parts, "digest").is_some();
+        let action = endpoint.action(&parts.method, whole);
+        self.authorize(parts, endpoint.repository(), action).await?;
         match (&parts.method, &endpoint) {
             (&Method::GET | &Method::HEAD, Endpoint::Base) => {
                 Ok(HeaderSet::new().json(StatusCode::OK, &serde_json::json!({})))
@@ -151,8 +152,12 @@ impl Server {
             .headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
+        let visitor = Visitor {
+            authorization,
+            extensions: &parts.extensions,
+        };
         self.gate
-            .authorize(authorization, repository, action)
+            .authorize(visitor, repository, action)
             .await
             .map_err(Failure::from)
     }

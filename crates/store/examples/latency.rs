@@ -102,6 +102,7 @@ fn create(number: u8) -> (Service, Operation) {
                 .map(|n| (format!("KEY_{n}"), "some value".to_owned()))
                 .collect(),
         },
+        instance_role_arn: None,
         auto_deployments: true,
         size: InstanceSize::default(),
         health: HealthCheck::default(),

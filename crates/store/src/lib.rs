@@ -1,4 +1,5 @@
-//! Durable state of the control plane: services, operations and their journal, instances, repositories, sealed secrets, facts.
+//! Durable state of the control plane: services, operations and their journal, instances, repositories, identities,
+//! sealed secrets, facts.
 //!
 //! Everything a call of this crate acknowledges is on disk. Every mutator is one transaction, so a process killed inside one leaves
 //! either all of it or nothing. The database engine does not show in any signature.
@@ -10,6 +11,7 @@ mod data_keys;
 mod engine;
 mod error;
 mod facts;
+mod identities;
 mod instances;
 mod operations;
 mod record;
@@ -23,6 +25,7 @@ mod vault;
 pub use customer_keys::{KEY_RECORDS, customer_key_id, customer_key_of};
 pub use data_keys::Rotation;
 pub use error::StoreError;
+pub use identities::{ACCESS_KEY_SECRETS, IdentityChange, SecretChange};
 pub use operations::{JOURNAL_LINES_MAX, JournalLine};
 pub use repositories::Repository;
 pub use seal::{CustomerKeyId, EncryptionContext, MasterSource, SealError, Sealer};

@@ -20,6 +20,9 @@ pub struct Repository {
     pub scan_on_push: bool,
     /// Its tags (labels of the repository, not of images).
     pub tags: BTreeMap<String, String>,
+    /// The text of its policy.
+    #[serde(default)]
+    pub policy: Option<String>,
 }
 
 impl Store {

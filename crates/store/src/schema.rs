@@ -7,11 +7,12 @@ use sqlx::sqlite::SqlitePool;
 const APPLICATION_ID: i64 = 0x4170_726e;
 
 /// Each entry brings the schema from the version of its index to the next. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/001_begin.sql"),
     include_str!("schema/002_configurations.sql"),
     include_str!("schema/003_cancellations.sql"),
     include_str!("schema/008_vault.sql"),
+    include_str!("schema/006_identities.sql"),
 ];
 
 /// The version this program writes.

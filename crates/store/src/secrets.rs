@@ -1,6 +1,7 @@
 //! Small secrets, sealed before they reach the database.
 
 use crate::Store;
+use crate::engine::WriteTx;
 use crate::error::{StoreError, at};
 use crate::seal::Sealer;
 
@@ -8,18 +9,20 @@ impl Store {
     /// Seals and stores a secret, over an earlier one of that kind and name.
     pub async fn secret_put(&self, kind: &str, name: &str, value: &[u8]) -> Result<(), StoreError> {
         let doing = "store a secret";
-        let sealed = self.sealer().seal(&purpose(kind, name), value)?;
+        let sealed = self.seal_secret(kind, name, value)?;
         let mut tx = self.engine().write(doing).await?;
-        sqlx::query(
-            "INSERT INTO secrets (kind, name, sealed) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
-        )
-        .bind(kind)
-        .bind(name)
-        .bind(sealed)
-        .execute(&mut *tx)
-        .await
-        .map_err(at(doing))?;
+        put(&mut tx, kind, name, sealed).await?;
         tx.commit().await.map_err(at(doing))
+    }
+
+    /// The sealed form of a secret of that kind and name.
+    pub(crate) fn seal_secret(
+        &self,
+        kind: &str,
+        name: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        Ok(self.sealer().seal(&purpose(kind, name), value)?)
     }
 
     /// Opens a secret; none when there is none.
@@ -54,14 +57,9 @@ impl Store {
     pub async fn secret_delete(&self, kind: &str, name: &str) -> Result<bool, StoreError> {
         let doing = "delete a secret";
         let mut tx = self.engine().write(doing).await?;
-        let done = sqlx::query("DELETE FROM secrets WHERE kind = ? AND name = ?")
-            .bind(kind)
-            .bind(name)
-            .execute(&mut *tx)
-            .await
-            .map_err(at(doing))?;
+        let existed = delete(&mut tx, kind, name).await?;
         tx.commit().await.map_err(at(doing))?;
-        Ok(done.rows_affected() > 0)
+        Ok(existed)
     }
 
     /// Seals with a data key what the master key itself sealed, which versions before data keys did. Returns how many.
@@ -97,6 +95,36 @@ impl Store {
         tx.commit().await.map_err(at(doing))?;
         Ok(moved)
     }
+}
+
+/// Stores a sealed secret within a transaction.
+pub(crate) async fn put(
+    tx: &mut WriteTx,
+    kind: &str,
+    name: &str,
+    sealed: Vec<u8>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO secrets (kind, name, sealed) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
+    )
+    .bind(kind)
+    .bind(name)
+    .bind(sealed)
+    .execute(&mut **tx)
+    .await
+    .map_err(at("store a secret"))?;
+    Ok(())
+}
+
+/// Drops a secret within a transaction. Returns whether there was one.
+pub(crate) async fn delete(tx: &mut WriteTx, kind: &str, name: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM secrets WHERE kind = ? AND name = ?")
+        .bind(kind)
+        .bind(name)
+        .execute(&mut **tx)
+        .await
+        .map_err(at("delete a secret"))?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// What a sealed value is bound to; the length keeps kind and name apart.

@@ -1,7 +1,7 @@
 //! Pushing a tiny image the way clients do: through the distribution server.
 
 use apron_domain::Digest;
-use apron_oci::{Action, ContentStore, Gate, Refusal, RegistryBounds, registry};
+use apron_oci::{Action, ContentStore, Gate, Refusal, RegistryBounds, Visitor, registry};
 use async_trait::async_trait;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
@@ -14,7 +14,7 @@ struct Open;
 
 #[async_trait]
 impl Gate for Open {
-    async fn authorize(&self, _: Option<&str>, _: Option<&str>, _: Action) -> Result<(), Refusal> {
+    async fn authorize(&self, _: Visitor<'_>, _: Option<&str>, _: Action) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 mod checkpoint;
+mod client;
 mod image;
 mod life;
 mod line;
@@ -15,6 +16,7 @@ mod sdk;
 mod world;
 
 pub use checkpoint::{Stop, StopAt};
+pub use client::{Answer, Client};
 pub use life::{ACCESS_KEY_ID, Life, SECRET_ACCESS_KEY};
 pub use line::Line;
 pub use proxy::RememberingProxy;

@@ -1,16 +1,23 @@
 //! One run of the control plane.
 
 use crate::checkpoint::StopAt;
+use crate::client::Client;
 use crate::line::Line;
 use crate::sdk::SdkConnector;
 use crate::world::World;
 use apron_aws::sigv4::Secret;
+use apron_control::authorizer::Authorizer;
 use apron_control::clock::Machine;
-use apron_control::endpoint::{ApiService, Call, Caller, Endpoint, RootCredentials};
+use apron_control::ecr::{Ecr, Tokens};
+use apron_control::endpoint::{ApiService, Call, Caller, Endpoint};
+use apron_control::iam::{Iam, Identities, RootKey};
+use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
+use apron_control::sts::Sts;
 use apron_domain::{Instance, InstanceId, Millis};
 use apron_oci::Puller;
 use apron_store::Store;
+use apron_telemetry::Logs;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +40,7 @@ pub const SECRET_ACCESS_KEY: &str = "a secret of no worth";
 pub struct Life {
     runtime: Runtime,
     platform: Arc<Platform>,
+    logs: Arc<Logs>,
     /// Where its operations stop.
     pub checkpoints: Arc<StopAt>,
 }
@@ -51,7 +59,16 @@ impl Life {
             let store = Store::open(&world.store_dir()).await.unwrap();
             // A write waits for what a killed run had handed to its database threads: those would have died with it.
             store.fact_put("life", "begun").await.unwrap();
+            let account = &world.settings.account;
+            let root = RootKey {
+                access_key_id: ACCESS_KEY_ID.to_owned(),
+                secret: Secret::new(SECRET_ACCESS_KEY),
+            };
+            let identities = Identities::open(store.clone(), account, root, &Machine);
+            let identities = identities.await.unwrap();
+            let authorizer = Authorizer::new(identities, &world.settings.region);
             Platform::start(Parts {
+                authorizer: Arc::new(authorizer),
                 settings: world.settings.clone(),
                 store,
                 content: world.content.clone(),
@@ -72,6 +89,7 @@ impl Life {
         Life {
             runtime,
             platform,
+            logs: world.logs.clone(),
             checkpoints,
         }
     }
@@ -108,20 +126,32 @@ impl Life {
 
     /// The AWS endpoint of this control plane, for clients with the root's access key.
     pub fn endpoint(&self) -> Arc<Endpoint> {
+        let engine = self.platform.engine();
+        let (settings, store) = (&engine.settings, engine.store.clone());
+        let identities = engine.authorizer.identities();
+        let tokens = self.runtime.block_on(Tokens::load(&store, &Machine));
+        let (content, tokens) = (engine.images.content().clone(), Arc::new(tokens.unwrap()));
+        let logs = CloudWatchLogs::new(settings.clone(), self.logs.clone());
         let services: Vec<Arc<dyn ApiService>> = vec![
             Arc::new(self.platform.app_runner()),
             Arc::new(self.platform.operator()),
+            Arc::new(Ecr::new(settings.clone(), store, content, tokens)),
+            Arc::new(logs),
+            Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
+            Arc::new(Sts::new(identities.clone(), Arc::new(Machine))),
         ];
-        let settings = &self.platform.engine().settings;
-        let secret = Secret::new(SECRET_ACCESS_KEY);
-        let root = RootCredentials::new(&settings.account, ACCESS_KEY_ID, secret);
         Arc::new(Endpoint::new(
             services,
-            Arc::new(root),
+            engine.authorizer.clone(),
             settings.region.clone(),
             Arc::new(Machine),
             Arc::new(Machine),
         ))
+    }
+
+    /// The root user as a client of the AWS endpoint.
+    pub fn root(&self) -> Client {
+        Client::new(self.endpoint(), ACCESS_KEY_ID, SECRET_ACCESS_KEY, None)
     }
 
     /// A way for a client of another thread, which outlives this run.
@@ -222,12 +252,8 @@ pub(crate) fn call(operation: &str, input: Value) -> Call {
     Call {
         operation: operation.to_owned(),
         input,
-        caller: Caller {
-            account: "111122223333".to_owned(),
-            access_key_id: ACCESS_KEY_ID.to_owned(),
-            arn: "arn:aws:iam::111122223333:root".to_owned(),
-            user_id: "111122223333".to_owned(),
-        },
+        caller: Caller::root("111122223333", ACCESS_KEY_ID),
+        session_token: None,
         request_id: "test".to_owned(),
         now: Millis(0),
     }

@@ -49,6 +49,19 @@ impl ActionPattern {
         })
     }
 
+    /// Whether a text could be the action of a request, for example of a simulated one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(text: &str) -> Result<(), String> {
+        match ActionPattern::parse(text)? {
+            ActionPattern {
+                service: Some(_), ..
+            } => Ok(()),
+            ActionPattern { service: None, .. } => Err(format!("{text} names no service")),
+        }
+    }
+
     /// The text as it is in the policy.
     pub fn source(&self) -> &str {
         &self.source

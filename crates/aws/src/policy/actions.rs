@@ -119,6 +119,7 @@ struct PassedRole {
 const TABLES: [&str; 9] = [
     include_str!("../../models/actions-apprunner.json"),
     include_str!("../../models/actions-apron.json"),
+    include_str!("../../models/actions-cloudtrail.json"),
     include_str!("../../models/actions-ecr.json"),
     include_str!("../../models/actions-iam.json"),
     include_str!("../../models/actions-kms.json"),

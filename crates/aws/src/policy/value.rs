@@ -144,7 +144,7 @@ fn number(text: &str, digits: usize) -> Option<u32> {
 }
 
 /// `2023-11-14T22:13:20Z` for seconds since 1970; the number itself outside the calendar.
-pub(super) fn written_date(seconds: i64) -> String {
+pub fn written_date(seconds: i64) -> String {
     let Ok(moment) = OffsetDateTime::from_unix_timestamp(seconds) else {
         return seconds.to_string();
     };

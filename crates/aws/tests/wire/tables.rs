@@ -1,9 +1,11 @@
 use apron_aws::model::{self, Lookup, Model, Shape};
 
-fn models() -> [&'static Model; 7] {
+fn models() -> [&'static Model; 9] {
     [
         model::apprunner(),
+        model::cloudtrail(),
         model::ecr(),
+        model::iam(),
         model::kms(),
         model::logs(),
         model::secretsmanager(),

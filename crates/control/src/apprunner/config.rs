@@ -135,6 +135,7 @@ impl Configuration {
             size: InstanceSize::default(),
             health: HealthCheck::default(),
             scaling: default_scaling(settings, scalings)?,
+            instance_role_arn: None,
         };
         let automatic = source.and_then(|s| s.auto_deployments_enabled);
         let mut config = self.apply(base, settings, scalings)?;
@@ -155,7 +156,9 @@ impl Configuration {
             source.apply(&mut config)?;
         }
         if let Some(instance) = self.instance_configuration {
-            config.size = instance.apply(config.size)?;
+            config.size = instance.size(config.size)?;
+            // No role can be taken away by an update, as App Runner has no word for it.
+            config.instance_role_arn = instance.instance_role_arn.or(config.instance_role_arn);
         }
         if let Some(health) = self.health_check_configuration {
             config.health = health.apply(config.health)?;
@@ -200,11 +203,6 @@ impl Configuration {
         uses(
             self.encryption_configuration.is_some(),
             "EncryptionConfiguration with a customer managed key",
-        )?;
-        let instance = self.instance_configuration.as_ref();
-        uses(
-            instance.is_some_and(|i| i.instance_role_arn.is_some()),
-            "InstanceConfiguration.InstanceRoleArn",
         )
     }
 }
@@ -309,7 +307,7 @@ fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, S
 }
 
 impl InstanceConfiguration {
-    fn apply(self, size: InstanceSize) -> Result<InstanceSize, ApiError> {
+    fn size(&self, size: InstanceSize) -> Result<InstanceSize, ApiError> {
         let cpu_units = match &self.cpu {
             Some(text) => units(text, " vCPU", 1024.0),
             None => Some(size.cpu_units),

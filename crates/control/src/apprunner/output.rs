@@ -25,6 +25,9 @@ impl AppRunner {
             "Cpu": config.size.cpu_units.to_string(),
             "Memory": config.size.memory_mb.to_string(),
         });
+        if let Some(role) = &config.instance_role_arn {
+            output["InstanceConfiguration"]["InstanceRoleArn"] = json!(role);
+        }
         output["HealthCheckConfiguration"] = json!({
             "Protocol": config.health.protocol.as_str(),
             "Path": config.health.path,

@@ -27,6 +27,7 @@ impl AppRunner {
         input: CreateService,
     ) -> Result<ServiceAnswer, ApiError> {
         let settings = &self.engine.settings;
+        self.check_roles(&input.configuration)?;
         let _order = self.engine.configurations.read().await;
         let config = input
             .configuration
@@ -50,6 +51,7 @@ impl AppRunner {
             deleted_at: None,
         };
         let name = service.name.clone();
+        self.ensure_service_role().await?;
         match self.operations.create(service, config).await {
             Ok((operation, service)) => Ok(self.answer(&service, Some(&operation))),
             Err(StoreError::Limit { limit, .. }) => Err(quota_exceeded(format!(

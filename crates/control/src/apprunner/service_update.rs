@@ -27,6 +27,7 @@ impl AppRunner {
         let _order = self.engine.configurations.read().await;
         let scalings = self.scalings().await?;
         let configuration = input.configuration;
+        self.check_roles(&configuration)?;
         let begun = self
             .operations
             .begin(&service.id, move |service| {

@@ -3,6 +3,7 @@
 
 use super::{AppRunner, invalid, not_found, store_failed};
 use crate::agenda::Task;
+use crate::authorizer::ResourceFacts;
 use crate::configurations::{AUTO_SCALING, CONNECTION, OBSERVABILITY, VPC_CONNECTOR, select};
 use apron_aws::ApiError;
 use apron_domain::configuration::{Revision, find};
@@ -207,6 +208,20 @@ impl AppRunner {
                     .unwrap_or_default())
             }
         }
+    }
+
+    /// What policies need to know of a resource.
+    pub(super) async fn facts(&self, arn: &str) -> Result<Option<ResourceFacts>, ApiError> {
+        let owner = match self.owner(arn).await {
+            Ok(owner) => owner,
+            // A failure of the store refuses the request, a resource that is not there is the operation's own matter.
+            Err(error) if error.status < 500 => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(ResourceFacts {
+            tags: self.tags_of(&owner).await?,
+            ..ResourceFacts::default()
+        }))
     }
 
     /// Changes the tags of a resource, with nothing in between.

@@ -1,20 +1,23 @@
 //! The platform's side of the registry: who may come in, which repositories there are, what a push sets off.
 
 use super::{Tokens, not_found_text};
+use crate::authorizer::{Authorizer, Surroundings};
 use crate::clock::Clock;
-use crate::endpoint::Credentials;
+use crate::endpoint::{Caller, Peer};
 use crate::settings::Settings;
-use apron_oci::{Action, Gate, Refusal};
+use apron_domain::Millis;
+use apron_oci::{Action, Gate, Refusal, Visitor};
 use apron_store::Store;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// The user name of every registry log-in, as in ECR.
 const USER: &str = "AWS";
 /// Characters of an `Authorization` header we look at.
-const AUTHORIZATION_CHARS_MAX: usize = 4096;
+const AUTHORIZATION_CHARS_MAX: usize = 64 << 10;
 
 /// Is told of pushes, for automatic deployments.
 #[async_trait]
@@ -23,23 +26,45 @@ pub trait PushWatcher: Send + Sync {
     async fn pushed(&self, repository: &str, tag: &str);
 }
 
-/// The registry's gate: passwords of [`Tokens`] for the user `AWS`, repositories of the store.
+/// The registry's gate: passwords of [`Tokens`] for the user `AWS`, the permissions of who got them, repositories of the store.
 pub struct RegistryGate {
     settings: Arc<Settings>,
     store: Store,
     tokens: Arc<Tokens>,
-    credentials: Arc<dyn Credentials>,
+    authorizer: Arc<Authorizer>,
     clock: Arc<dyn Clock>,
     watcher: Arc<dyn PushWatcher>,
 }
 
+/// The actions of ECR's API that a request to the registry stands for, any one of which is enough
+/// (<https://docs.aws.amazon.com/AmazonECR/latest/userguide/security_iam_service-with-iam.html>).
+fn actions(action: Action) -> &'static [&'static str] {
+    match action {
+        Action::Ping => &[],
+        Action::ReadManifest => &["ecr:BatchGetImage"],
+        Action::ReadLayer => &["ecr:GetDownloadUrlForLayer"],
+        // Those who pull ask for the length of content, those who push whether it is there.
+        Action::CheckLayer => &[
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:GetDownloadUrlForLayer",
+        ],
+        Action::List => &["ecr:ListImages"],
+        Action::StartUpload => &["ecr:InitiateLayerUpload"],
+        Action::UploadPart => &["ecr:UploadLayerPart"],
+        Action::EndUpload | Action::UploadWhole => &["ecr:CompleteLayerUpload"],
+        Action::PutManifest => &["ecr:PutImage"],
+        Action::Delete => &["ecr:BatchDeleteImage"],
+        Action::Catalog => &["ecr:DescribeRepositories"],
+    }
+}
+
 impl RegistryGate {
-    /// A gate; `credentials` tells whether the access key behind a password still exists.
+    /// A gate; the authorizer knows the callers behind passwords and what they may.
     pub fn new(
         settings: Arc<Settings>,
         store: Store,
         tokens: Arc<Tokens>,
-        credentials: Arc<dyn Credentials>,
+        authorizer: Arc<Authorizer>,
         clock: Arc<dyn Clock>,
         watcher: Arc<dyn PushWatcher>,
     ) -> RegistryGate {
@@ -47,22 +72,44 @@ impl RegistryGate {
             settings,
             store,
             tokens,
-            credentials,
+            authorizer,
             clock,
             watcher,
         }
     }
 
-    async fn is_authentic(&self, authorization: Option<&str>) -> bool {
-        let Some(password) = authorization.and_then(password) else {
-            return false;
-        };
-        match self.tokens.verify(&password, self.clock.now()) {
-            Ok(access_key_id) => self.credentials.find(&access_key_id, None).await.is_ok(),
-            Err(refusal) => {
-                tracing::info!(%refusal, "registry log-in refused");
-                false
+    /// Who has logged in; none: nobody we know, or not any more.
+    fn caller(&self, authorization: Option<&str>, now: Millis) -> Option<Caller> {
+        let password = authorization.and_then(password)?;
+        let refused = |refusal: &dyn Display| tracing::info!(%refusal, "registry log-in refused");
+        let holder = self.tokens.verify(&password, now);
+        let holder = holder.inspect_err(|refusal| refused(refusal)).ok()?;
+        let token = holder.session_token.as_deref();
+        let identities = self.authorizer.identities();
+        let found = identities.find(&holder.access_key_id, token, now);
+        let found = found.inspect_err(|refusal| refused(refusal)).ok()?;
+        Some(found.caller)
+    }
+
+    async fn permit(
+        &self,
+        caller: &Caller,
+        repository: Option<&str>,
+        action: Action,
+        surroundings: &Surroundings,
+    ) -> Result<(), Refusal> {
+        let arn = super::repository_arn(&self.settings, repository.unwrap_or("*"));
+        let mut denied = None;
+        for action in actions(action) {
+            let answer = self.authorizer.permit(caller, action, &arn, surroundings);
+            match answer.await {
+                Ok(_) => return Ok(()),
+                Err(refusal) => denied = denied.or(Some(refusal)),
             }
+        }
+        match denied {
+            None => Ok(()),
+            Some(refusal) => Err(Refusal::Denied(refusal.message().to_owned())),
         }
     }
 
@@ -99,14 +146,22 @@ fn password(header: &str) -> Option<String> {
 impl Gate for RegistryGate {
     async fn authorize(
         &self,
-        authorization: Option<&str>,
+        visitor: Visitor<'_>,
         repository: Option<&str>,
-        _: Action,
+        action: Action,
     ) -> Result<(), Refusal> {
-        if !self.is_authentic(authorization).await {
+        let now = self.clock.now();
+        let Some(caller) = self.caller(visitor.authorization, now) else {
             let realm = format!("https://{}/", self.settings.registry_host);
             return Err(Refusal::Unauthenticated { realm });
-        }
+        };
+        let surroundings = Surroundings {
+            source: visitor.extensions.get::<Peer>().map(|peer| peer.0),
+            user_agent: None,
+            now,
+        };
+        self.permit(&caller, repository, action, &surroundings)
+            .await?;
         match repository {
             Some(name) => self.check_exists(name).await.map(|_| ()),
             None => Ok(()),

@@ -109,6 +109,7 @@ impl Ecr {
             immutable_tags,
             scan_on_push,
             tags,
+            policy: None,
         };
         self.create(call, &repository).await?;
         Ok(json!({"repository": self.describe(&repository)}))

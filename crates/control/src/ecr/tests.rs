@@ -2,7 +2,7 @@ pub(crate) mod bench;
 
 use super::*;
 use crate::clock::Clock;
-use apron_oci::{Action, Gate, Refusal};
+use apron_oci::{Action, Gate, Refusal, Visitor};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bench::{Bench, digest_of};
@@ -445,9 +445,13 @@ async fn the_gate_lets_in_who_has_a_password() {
     bench.create("app").await;
     let good = bench.authorization().await;
     let ask = async |authorization: Option<&str>, repository: Option<&str>| {
-        bench
-            .gate
-            .authorize(authorization, repository, Action::Pull)
+        let extensions = http::Extensions::new();
+        let visitor = Visitor {
+            authorization,
+            extensions: &extensions,
+        };
+        let gate = &bench.gate;
+        gate.authorize(visitor, repository, Action::ReadManifest)
             .await
     };
     assert_eq!(ask(Some(&good), Some("app")).await, Ok(()));
@@ -462,7 +466,12 @@ async fn the_gate_lets_in_who_has_a_password() {
     let refused = Err(Refusal::Unauthenticated {
         realm: "https://localhost:8443/".to_owned(),
     });
-    let (stranger, _) = bench.ecr.tokens.issue("AKIAOTHER", bench.clock.now());
+    let other = Holder {
+        access_key_id: "AKIAOTHER".to_owned(),
+        session_token: None,
+        ends: None,
+    };
+    let (stranger, _) = bench.ecr.tokens.issue(&other, bench.clock.now());
     let stranger = format!(
         "Basic {}",
         BASE64_STANDARD.encode(format!("AWS:{stranger}"))

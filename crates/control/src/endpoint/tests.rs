@@ -1,8 +1,9 @@
 use super::*;
 use crate::clock::Manual;
+use crate::iam::RootKey;
 use crate::sts::Sts;
 use apron_aws::model;
-use apron_aws::sigv4::{Signer, date, sign};
+use apron_aws::sigv4::{Secret, Signer, date, sign};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
@@ -38,17 +39,20 @@ fn now() -> Millis {
     Millis(date::parse_basic("20261123T064500Z").unwrap())
 }
 
-fn endpoint() -> Endpoint {
+async fn endpoint(dir: &std::path::Path) -> Endpoint {
     let manual = Arc::new(Manual::at(now()));
-    let credentials = Arc::new(RootCredentials::new(
-        "123456789012",
-        KEY,
-        Secret::new(SECRET),
-    ));
-    let services: Vec<Arc<dyn ApiService>> = vec![Arc::new(Sts), Arc::new(Probe)];
+    let store = apron_store::Store::open(dir).await.unwrap();
+    let root = RootKey {
+        access_key_id: KEY.to_owned(),
+        secret: Secret::new(SECRET),
+    };
+    let identities = Identities::open(store, "123456789012", root, &*manual);
+    let identities = identities.await.unwrap();
+    let sts = Arc::new(Sts::new(identities.clone(), manual.clone()));
+    let services: Vec<Arc<dyn ApiService>> = vec![sts, Arc::new(Probe)];
     Endpoint::new(
         services,
-        credentials,
+        Arc::new(Authorizer::new(identities, REGION)),
         REGION.to_owned(),
         Arc::clone(&manual) as _,
         manual,
@@ -142,7 +146,8 @@ where
     B::Data: Send,
     B::Error: Display + Send,
 {
-    let response = endpoint().handle(request).await;
+    let dir = tempfile::tempdir().unwrap();
+    let response = endpoint(dir.path()).await.handle(request).await;
     let status = response.status().as_u16();
     if status != 200 || response.headers()[CONTENT_TYPE] != "text/plain" {
         assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
@@ -304,9 +309,9 @@ async fn unknown_things_are_named_as_such() {
     )
     .await;
     check(
-        Sent::form("Action=AssumeRole"),
+        Sent::form("Action=GetFederationToken"),
         400,
-        "STS AssumeRole is not available",
+        "STS GetFederationToken is not available",
     )
     .await;
     let mut other = Sent::json("Nope", "{}");

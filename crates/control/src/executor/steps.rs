@@ -1,6 +1,7 @@
 //! The effects of steps. Each may run again after it was killed anywhere.
 
 use super::{StepError, evidence, settle};
+use crate::access_role;
 use crate::engine::Engine;
 use apron_compute::ComputeError;
 use apron_domain::operation::{Outcome, Step};
@@ -39,9 +40,13 @@ pub async fn perform(
 }
 
 async fn resolve(engine: &Engine, operation: &Operation) -> Outcome {
+    let image = &operation.config.image;
+    if let Err(failure) = access_role::may_pull(engine, image).await {
+        return Outcome::Failed(failure);
+    }
     match engine
         .images
-        .resolve(&operation.id, &operation.config.image.identifier)
+        .resolve(&operation.id, &image.identifier)
         .await
     {
         Ok(digest) => Outcome::Image(digest),

@@ -49,17 +49,13 @@ impl Bench {
             panic!("{operation} is not offered")
         };
         let input = codec::decode(model, table, input.to_string().as_bytes())?;
-        let caller = Caller {
-            account: ACCOUNT.to_owned(),
-            access_key_id: String::new(),
-            arn: String::new(),
-            user_id: String::new(),
-        };
+        let caller = Caller::root(ACCOUNT, "");
         let (request_id, now) = ("id".to_owned(), Millis(NOW));
         let call = Call {
             operation: operation.to_owned(),
             input,
             caller,
+            session_token: None,
             request_id,
             now,
         };

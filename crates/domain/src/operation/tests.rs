@@ -18,6 +18,7 @@ fn config(tag: &str) -> ServiceConfig {
             start_command: None,
             environment: BTreeMap::new(),
         },
+        instance_role_arn: None,
         auto_deployments: true,
         size: InstanceSize::default(),
         health: HealthCheck::default(),

@@ -1,20 +1,44 @@
 //! What the distribution server asks the platform.
 
 use async_trait::async_trait;
+use http::Extensions;
 
 /// What a client wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Find out whether the server is there and the credentials are right (`GET /v2/`).
     Ping,
-    /// Read manifests, content, tags and referrers.
-    Pull,
-    /// Write manifests and content.
-    Push,
+    /// Read a manifest.
+    ReadManifest,
+    /// Read content, or take it over into another repository.
+    ReadLayer,
+    /// Find out whether content is there.
+    CheckLayer,
+    /// List tags and referrers.
+    List,
+    /// Open an upload of content.
+    StartUpload,
+    /// Send content of an upload, ask how far it is, or give it up.
+    UploadPart,
+    /// End an upload.
+    EndUpload,
+    /// Send content whole in one request.
+    UploadWhole,
+    /// Write a manifest.
+    PutManifest,
     /// Remove manifests, tags and content.
     Delete,
     /// List all repositories.
     Catalog,
+}
+
+/// Who makes a request, as far as the request says.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'a> {
+    /// The raw `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// What the listener has noted about the request, for example the address it came from.
+    pub extensions: &'a Extensions,
 }
 
 /// Why the platform refuses.
@@ -35,11 +59,10 @@ pub enum Refusal {
 /// The platform's side of the distribution server: who may do what, and what happens after a push.
 #[async_trait]
 pub trait Gate: Send + Sync {
-    /// Decides about one request. `authorization` is the raw `Authorization` header; `repository` is `None` for
-    /// [`Action::Ping`] and [`Action::Catalog`].
+    /// Decides about one request. `repository` is `None` for [`Action::Ping`] and [`Action::Catalog`].
     async fn authorize(
         &self,
-        authorization: Option<&str>,
+        visitor: Visitor<'_>,
         repository: Option<&str>,
         action: Action,
     ) -> Result<(), Refusal>;

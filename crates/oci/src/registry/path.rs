@@ -71,15 +71,22 @@ impl Endpoint {
         }
     }
 
-    /// What a request with this method is about to do; everything about uploads is part of pushing.
-    pub(super) fn action(&self, method: &Method) -> Action {
-        match (self, method) {
-            (Endpoint::Base, _) => Action::Ping,
-            (Endpoint::Catalog, _) => Action::Catalog,
-            (Endpoint::Uploads { .. } | Endpoint::Upload { .. }, _) => Action::Push,
-            (_, &Method::GET | &Method::HEAD) => Action::Pull,
-            (_, &Method::DELETE) => Action::Delete,
-            _ => Action::Push,
+    /// What a request with this method is about to do. `whole`: it brings the digest of what it sends.
+    pub(super) fn action(&self, method: &Method, whole: bool) -> Action {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Endpoint::Base => Action::Ping,
+            Endpoint::Catalog => Action::Catalog,
+            Endpoint::Uploads { .. } if whole => Action::UploadWhole,
+            Endpoint::Uploads { .. } => Action::StartUpload,
+            Endpoint::Upload { .. } if *method == Method::PUT => Action::EndUpload,
+            Endpoint::Upload { .. } => Action::UploadPart,
+            Endpoint::Tags { .. } | Endpoint::Referrers { .. } => Action::List,
+            Endpoint::Manifest { .. } if reads => Action::ReadManifest,
+            Endpoint::Blob { .. } if *method == Method::HEAD => Action::CheckLayer,
+            Endpoint::Blob { .. } if reads => Action::ReadLayer,
+            _ if *method == Method::DELETE => Action::Delete,
+            _ => Action::PutManifest,
         }
     }
 }

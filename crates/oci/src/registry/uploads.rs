@@ -56,7 +56,7 @@ impl Server {
         let digest = Digest::parse(digest).map_err(Failure::digest)?;
         if check_repository(from).is_err()
             || self
-                .authorize(parts, Some(from), Action::Pull)
+                .authorize(parts, Some(from), Action::ReadLayer)
                 .await
                 .is_err()
         {

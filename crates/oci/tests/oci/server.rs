@@ -1,6 +1,8 @@
 //! A distribution server on a loopback port, with a gate that the test controls.
 
-use apron_oci::{Action, ContentStore, Gate, Refusal, RegistryBounds, StoreBounds, registry};
+use apron_oci::{
+    Action, ContentStore, Gate, Refusal, RegistryBounds, StoreBounds, Visitor, registry,
+};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -35,17 +37,17 @@ pub struct TestGate {
 impl Gate for TestGate {
     async fn authorize(
         &self,
-        authorization: Option<&str>,
+        visitor: Visitor<'_>,
         repository: Option<&str>,
         action: Action,
     ) -> Result<(), Refusal> {
         self.authorizations
             .lock()
             .unwrap()
-            .push(authorization.map(str::to_owned));
+            .push(visitor.authorization.map(str::to_owned));
         if let Some(pair) = &self.credentials {
             let expected = format!("Basic {}", STANDARD.encode(pair));
-            if authorization != Some(expected.as_str()) {
+            if visitor.authorization != Some(expected.as_str()) {
                 return Err(Refusal::Unauthenticated {
                     realm: "https://registry.test/".to_owned(),
                 });
@@ -58,7 +60,11 @@ impl Gate for TestGate {
             let text = format!("The repository with name '{repository}' does not exist");
             return Err(Refusal::UnknownRepository(text));
         }
-        if action == Action::Pull && self.secret.lock().unwrap().contains(repository) {
+        let reads = matches!(
+            action,
+            Action::ReadLayer | Action::ReadManifest | Action::CheckLayer | Action::List
+        );
+        if reads && self.secret.lock().unwrap().contains(repository) {
             return Err(Refusal::Denied("not yours".to_owned()));
         }
         Ok(())

@@ -85,6 +85,7 @@ async fn repositories_are_paged_by_name() {
             created_at: Millis(1),
             immutable_tags: false,
             scan_on_push: false,
+            policy: None,
             tags: Default::default(),
         };
         store.repository_create(&repository).await.unwrap();

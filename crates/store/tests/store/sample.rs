@@ -44,6 +44,7 @@ pub fn config() -> ServiceConfig {
             start_command: None,
             environment: [("APP_ENV".to_owned(), "apprunner".to_owned())].into(),
         },
+        instance_role_arn: None,
         auto_deployments: false,
         size: InstanceSize::default(),
         health: HealthCheck::default(),
@@ -177,6 +178,7 @@ fn any_config() -> impl Strategy<Value = ServiceConfig> {
                     start_command: image.4,
                     environment: image.5,
                 },
+                instance_role_arn: None,
                 auto_deployments,
                 size,
                 health: HealthCheck {
@@ -363,6 +365,7 @@ pub fn any_repository() -> impl Strategy<Value = Repository> {
                 created_at,
                 immutable_tags,
                 scan_on_push,
+                policy: None,
                 tags,
             },
         )

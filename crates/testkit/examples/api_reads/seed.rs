@@ -82,6 +82,7 @@ fn config() -> ServiceConfig {
             start_command: None,
             environment: (0..VARIABLES).map(variable).collect(),
         },
+        instance_role_arn: None,
         auto_deployments: false,
         size: InstanceSize::default(),
         health: HealthCheck::default(),

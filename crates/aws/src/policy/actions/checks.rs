@@ -57,7 +57,8 @@ pub enum CheckError {
 }
 
 /// The questions that an operation with this input needs answered, all of them with yes. The input is to be valid by its
-/// model. No questions: everybody with credentials may, which is so for `sts:GetCallerIdentity` alone.
+/// model. No questions: everybody with credentials may, which is so for
+/// `sts:GetCallerIdentity` and `sts:GetSessionToken` alone.
 ///
 /// # Errors
 /// See [`CheckError`].

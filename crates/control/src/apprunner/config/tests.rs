@@ -143,10 +143,6 @@ fn what_has_no_engine_is_refused() {
     for (member, value) in [
         ("EncryptionConfiguration", json!({ "KmsKey": "k" })),
         (
-            "InstanceConfiguration",
-            json!({ "InstanceRoleArn": "arn:aws:iam::111122223333:role/app" }),
-        ),
-        (
             "NetworkConfiguration",
             json!({ "IpAddressType": "DUAL_STACK" }),
         ),

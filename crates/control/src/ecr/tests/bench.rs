@@ -1,8 +1,10 @@
 //! ECR and its registry over fresh stores, called as the endpoint and the listener call them.
 
+use crate::authorizer::Authorizer;
 use crate::clock::{Clock, Manual};
 use crate::ecr::*;
-use crate::endpoint::{Caller, RootCredentials};
+use crate::endpoint::Caller;
+use crate::iam::{Identities, RootKey};
 use apron_aws::codec;
 use apron_aws::model::Lookup;
 use apron_aws::sigv4::Secret;
@@ -63,13 +65,18 @@ impl Bench {
             Arc::new(settings()),
         );
         let tokens = Arc::new(Tokens::load(&store, &*clock).await.unwrap());
-        let credentials = Arc::new(RootCredentials::new(ACCOUNT, KEY, Secret::new("secret")));
+        let root = RootKey {
+            access_key_id: KEY.to_owned(),
+            secret: Secret::new("secret"),
+        };
+        let identities = Identities::open(store.clone(), ACCOUNT, root, &*clock);
+        let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
         let pushes = Arc::new(Pushes::default());
         let gate = RegistryGate::new(
             settings.clone(),
             store.clone(),
             tokens.clone(),
-            credentials,
+            Arc::new(authorizer),
             clock.clone(),
             pushes.clone(),
         );
@@ -91,12 +98,7 @@ impl Bench {
             panic!("{operation} is not offered")
         };
         let input = codec::decode(model, table, input.to_string().as_bytes())?;
-        let caller = Caller {
-            account: ACCOUNT.to_owned(),
-            access_key_id: KEY.to_owned(),
-            arn: String::new(),
-            user_id: String::new(),
-        };
+        let caller = Caller::root(ACCOUNT, KEY);
         let (operation, request_id, now) =
             (operation.to_owned(), "id".to_owned(), self.clock.now());
         let output = self
@@ -105,6 +107,7 @@ impl Bench {
                 operation: operation.clone(),
                 input,
                 caller,
+                session_token: None,
                 request_id,
                 now,
             })
