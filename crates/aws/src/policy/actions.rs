@@ -116,7 +116,7 @@ struct PassedRole {
     service: String,
 }
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     include_str!("../../models/actions-apprunner.json"),
     include_str!("../../models/actions-apron.json"),
     include_str!("../../models/actions-cloudtrail.json"),

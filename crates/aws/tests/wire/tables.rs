@@ -94,7 +94,7 @@ fn real_operations_are_told_from_unknown_ones() {
         Lookup::Unknown
     ));
     assert!(matches!(
-        model::sts().operation("AssumeRole"),
+        model::sts().operation("GetFederationToken"),
         Lookup::NotOffered
     ));
 }

@@ -76,16 +76,12 @@ impl Bench {
         };
         let told = |error: apron_aws::ApiError| (error.code, error.message);
         let input = codec::decode(model, table, input.to_string().as_bytes()).map_err(told)?;
-        let caller = Caller {
-            account: "111122223333".to_owned(),
-            access_key_id: "AKIATEST".to_owned(),
-            arn: "arn:aws:iam::111122223333:root".to_owned(),
-            user_id: "111122223333".to_owned(),
-        };
+        let caller = Caller::root("111122223333", "AKIATEST");
         let call = Call {
             operation: operation.to_owned(),
             input,
             caller,
+            session_token: None,
             request_id: "id".to_owned(),
             now: self.clock.now(),
         };
