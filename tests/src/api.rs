@@ -38,6 +38,19 @@ pub const ECR: Dialect = Dialect {
     content_type: "application/x-amz-json-1.1",
 };
 
+/// Secrets Manager, JSON 1.1.
+pub const SECRETS_MANAGER: Dialect = Dialect {
+    name: "secretsmanager",
+    target: "secretsmanager",
+    content_type: "application/x-amz-json-1.1",
+};
+/// Systems Manager, of it Parameter Store, JSON 1.1.
+pub const PARAMETER_STORE: Dialect = Dialect {
+    name: "ssm",
+    target: "AmazonSSM",
+    content_type: "application/x-amz-json-1.1",
+};
+
 /// The present, for signatures.
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()

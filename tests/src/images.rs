@@ -240,7 +240,7 @@ impl Platform {
         Ok(dir)
     }
 
-    fn scratch(&self) -> Result<PathBuf> {
+    pub(crate) fn scratch(&self) -> Result<PathBuf> {
         let root = self.dir().join("layouts");
         fs::create_dir_all(&root)?;
         let dir = tempfile::Builder::new().prefix("l").tempdir_in(root)?;

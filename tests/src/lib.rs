@@ -10,6 +10,7 @@ pub mod images;
 pub mod load;
 pub mod platform;
 pub mod processes;
+mod python_image;
 pub mod registry;
 pub mod run;
 pub mod service;

@@ -18,6 +18,7 @@ mod registry_clients;
 mod registry_protocol;
 mod scaling;
 mod sdk_clients;
+mod secrets;
 mod start_failures;
 mod trust;
 mod tutorial;
