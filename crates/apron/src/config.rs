@@ -4,6 +4,7 @@ use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apron_control::Settings;
 use apron_domain::operation::Patience;
+use apron_store::MasterSource;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,6 +33,12 @@ api = ["127.0.0.1:7400", "[::1]:7400"]
 # The services' addresses, and the redirect from plain HTTP.
 https = ["127.0.0.1:443", "[::1]:443"]
 http = ["127.0.0.1:80", "[::1]:80"]
+
+# Where the key comes from that seals secrets in the database. Without this: the file store/sealing.key, made at the first start.
+# With `command` what that program prints, with `credential` the credential of that name which systemd hands over; see
+# "Sealing" in the operations guide.
+# [sealing]
+# command = ["/usr/local/bin/fetch-sealing-key"]
 
 [deployment]
 # How long new instances may take to become healthy, requests of old ones to end, applications to react to SIGTERM.
@@ -66,6 +73,8 @@ pub struct Config {
     pub registry_authorities: Vec<std::path::PathBuf>,
     /// Where to listen.
     pub listen: Listen,
+    /// Where the sealing key comes from.
+    pub sealing: Sealing,
     /// How deployments go.
     pub deployment: Deployment,
 }
@@ -80,6 +89,16 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// The redirect to HTTPS.
     pub http: Vec<SocketAddr>,
+}
+
+/// Where the sealing key comes from; nothing said: a file beside the database.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sealing {
+    /// A program and its arguments that print it.
+    pub command: Vec<String>,
+    /// The name of a credential of systemd.
+    pub credential: Option<String>,
 }
 
 /// How deployments go.
@@ -109,6 +128,7 @@ impl Default for Config {
             proxy_uid: 61_080,
             registry_authorities: Vec::new(),
             listen: Listen::default(),
+            sealing: Sealing::default(),
             deployment: Deployment::default(),
         }
     }
@@ -199,10 +219,27 @@ impl Config {
         if !host(&self.region) {
             bail!("region `{}` is not a region name", self.region);
         }
+        if !self.sealing.command.is_empty() && self.sealing.credential.is_some() {
+            bail!("sealing.command and sealing.credential exclude each other");
+        }
         if self.proxy_uid == 0 {
             bail!("proxy_uid must not be root");
         }
         Ok(())
+    }
+
+    /// Where the sealing key comes from; `credentials` is the directory that systemd names in `CREDENTIALS_DIRECTORY`.
+    pub fn sealing_source(&self, store: &Path, credentials: Option<&Path>) -> Result<MasterSource> {
+        if !self.sealing.command.is_empty() {
+            return Ok(MasterSource::Command(self.sealing.command.clone()));
+        }
+        let Some(name) = &self.sealing.credential else {
+            return Ok(MasterSource::beside(store));
+        };
+        let directory = credentials.with_context(|| {
+            format!("sealing.credential is `{name}`, and systemd hands no credentials over (LoadCredential= in the unit)")
+        })?;
+        Ok(MasterSource::Provided(directory.join(name)))
     }
 
     /// The port of the API.
@@ -245,6 +282,8 @@ impl Config {
             registry.to_owned(),
             "127.0.0.1".to_owned(),
             "::1".to_owned(),
+            // Under which instances reach it.
+            apron_node::DOORS_ADDRESS.to_string(),
         ];
         names.extend(
             self.listen
@@ -265,6 +304,7 @@ impl Config {
             region: self.region.clone(),
             domain: self.domain.clone(),
             registry_host: self.registry_host(account),
+            instance_endpoint: Some(format!("https://{}", apron_node::DOORS_ADDRESS)),
             patience: Patience {
                 settle_ms: self.deployment.healthy_within_seconds * 1000,
                 drain_ms: self.deployment.drain_seconds * 1000,
@@ -312,9 +352,31 @@ mod tests {
             ("domain = \"Example.COM\"", "domain"),
             ("[listen]\nhttps = []", "listen.https"),
             ("proxy_uid = 0", "proxy_uid"),
+            (
+                "[sealing]\ncommand = [\"a\"]\ncredential = \"b\"",
+                "exclude each other",
+            ),
         ] {
             let config: Config = toml::from_str(text).unwrap();
             assert!(config.check().unwrap_err().to_string().contains(part));
         }
+    }
+
+    #[test]
+    fn the_sealing_key_has_one_place() {
+        let source = |text: &str, credentials: Option<&str>| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.sealing_source(Path::new("/store"), credentials.map(Path::new))
+        };
+        let own = MasterSource::File("/store/sealing.key".into());
+        assert_eq!(source("", None).unwrap(), own);
+        let text = "[sealing]\ncommand = [\"a\", \"b\"]";
+        let command = MasterSource::Command(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(source(text, None).unwrap(), command);
+        let text = "[sealing]\ncredential = \"key\"";
+        let provided = MasterSource::Provided("/run/credentials/key".into());
+        assert_eq!(source(text, Some("/run/credentials")).unwrap(), provided);
+        let error = source(text, None).unwrap_err().to_string();
+        assert!(error.contains("LoadCredential"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ mod paths;
 mod process;
 mod proxy;
 mod registry;
+mod seal;
 mod serve;
 mod status;
 mod trust;
@@ -95,6 +96,11 @@ enum Command {
         #[command(subcommand)]
         command: registry::Command,
     },
+    /// The key that seals secrets in the database.
+    Seal {
+        #[command(subcommand)]
+        command: seal::Command,
+    },
     /// The data plane's process.
     Proxy {
         #[command(subcommand)]
@@ -122,6 +128,7 @@ fn main() -> ExitCode {
         Command::Why { service, operation } => operate::why(&paths, &service, operation),
         Command::Connect { connection } => operate::connect(&paths, &connection),
         Command::Registry { command } => registry::registry(&paths, command),
+        Command::Seal { command } => seal::seal(&paths, &command),
         Command::Proxy { command } => proxy::proxy(&paths, command),
         Command::Serve { detach } => serve::serve(&paths, detach),
     };

@@ -75,6 +75,11 @@ impl Paths {
         self.run.join("node")
     }
 
+    /// The certificates that instances are given to trust.
+    pub fn instance_trust(&self) -> PathBuf {
+        self.run.join("instance-trust.pem")
+    }
+
     /// The socket between control plane and proxy.
     pub fn link(&self) -> PathBuf {
         self.run.join("link.sock")

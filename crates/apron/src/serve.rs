@@ -1,6 +1,7 @@
 //! `apron serve`: names the concrete parts, introduces them to each other, and runs until it is told to end.
 
 mod certificates;
+mod doors;
 mod lock;
 
 use crate::config::Config;
@@ -18,17 +19,19 @@ use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
 use apron_control::endpoint::{ApiService, Endpoint};
 use apron_control::engine::Unwatched;
 use apron_control::iam::{Iam, Identities, RootKey};
+use apron_control::instance_credentials::InstanceCredentials;
 use apron_control::listener::{self, Site};
 use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
 use apron_control::sts::Sts;
-use apron_control::vault::Vault;
 use apron_node::{Node, NodeConfig};
 use apron_oci::{ContentStore, Puller, RegistryBounds, registry};
 use apron_store::Store;
 use apron_telemetry::Logs;
 use async_trait::async_trait;
+use doors::InstanceDoors;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,10 +87,17 @@ async fn run(paths: &Paths) -> Result<()> {
     for address in &config.listen.api {
         listeners.push(listener::bind(*address).await?);
     }
-    let (site, logs, upgrades) = start(paths, &config, &identity).await?;
+    let Started {
+        site,
+        logs,
+        upgrades,
+        doors,
+        credentials,
+    } = start(paths, &config, &identity).await?;
     tokio::spawn(look_for_upgrades(hangup, upgrades));
     let authority = Authority::open(paths.data(), certificates::now())?;
     let tls = certificates::keep_api(authority, config.api_names(&identity.account_id))?;
+    doors.serve(credentials, tls.clone(), site.clone());
     for listener in listeners {
         tokio::spawn(listener::serve(listener, tls.clone(), site.clone()));
     }
@@ -102,24 +112,37 @@ async fn run(paths: &Paths) -> Result<()> {
         .context("the newest log events could not be written")
 }
 
-/// Starts everything behind the listener.
-async fn start(
-    paths: &Paths,
-    config: &Config,
-    identity: &Identity,
-) -> Result<(Site, Arc<Logs>, Upgrades)> {
-    let settings = config.settings(&identity.account_id);
-    let store = Store::open(&paths.store())
+/// What is behind the listeners.
+struct Started {
+    site: Site,
+    logs: Arc<Logs>,
+    upgrades: Upgrades,
+    doors: InstanceDoors,
+    credentials: Arc<InstanceCredentials>,
+}
+
+async fn open_store(paths: &Paths, config: &Config) -> Result<Store> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let source = config.sealing_source(&paths.store(), credentials.as_deref())?;
+    Store::open_with(&paths.store(), source)
         .await
-        .context("cannot open the database")?;
+        .context("cannot open the database")
+}
+
+/// Starts everything behind the listeners.
+async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<Started> {
+    let settings = config.settings(&identity.account_id);
+    let store = open_store(paths, config).await?;
     let logs = Logs::open(&paths.logs())
         .await
         .context("cannot open the log store")?;
     let content = ContentStore::open(&paths.images()).context("cannot open the image store")?;
     // Before anything is made on this machine: a port that is in use is the most usual reason not to start.
     let doors = listen(paths, config)?;
-    let node = start_node(paths, config, content.clone()).await?;
     let authority = Authority::open(paths.data(), certificates::now())?;
+    let mut node = node_config(paths, config)?;
+    let instance_doors = InstanceDoors::open(paths, &authority, &mut node)?;
+    let node = start_node(node, content.clone()).await?;
     let service_names = vec![format!("*.{}.{}", config.region, config.domain)];
     let service_certificates = certificates::keep_services(authority, service_names)?;
     let upgrades = supervise(doors.proxy, doors.sockets, doors.link.clone())?;
@@ -154,8 +177,15 @@ async fn start(
     let chronicle = platform.engine().chronicle.clone();
     tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
+    let credentials = InstanceCredentials::new(platform.engine().clone());
     let site = site(settings, store, content, logs.clone(), platform).await?;
-    Ok((site, logs, upgrades))
+    Ok(Started {
+        site,
+        logs,
+        upgrades,
+        doors: instance_doors,
+        credentials,
+    })
 }
 
 /// A hang-up is the operator's word that another proxy may be installed.
@@ -188,8 +218,7 @@ async fn site(
         tokens.clone(),
     ));
     tokio::spawn(sweep_images(ecr.clone()));
-    let vault = Vault::new(&settings, &store, Arc::new(Machine));
-    tokio::spawn(vault.clone().sweep(clock.clone()));
+    let vault = platform.engine().vault.clone();
     let services: Vec<Arc<dyn ApiService>> = vec![
         Arc::new(platform.app_runner()),
         ecr,
@@ -215,16 +244,11 @@ async fn site(
     let registry = registry(content, gate, RegistryBounds::default());
     Ok(Site {
         endpoint: Arc::new(endpoint),
-        registry,
+        registry: Some(registry),
     })
 }
 
-async fn start_node(
-    paths: &Paths,
-    config: &Config,
-    content: Arc<ContentStore>,
-) -> Result<Arc<Node>> {
-    let node = node_config(paths, config)?;
+async fn start_node(node: NodeConfig, content: Arc<ContentStore>) -> Result<Arc<Node>> {
     let clock = || Machine.now();
     Node::start(node, content, Arc::new(clock))
         .await

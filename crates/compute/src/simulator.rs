@@ -145,6 +145,12 @@ impl Simulator {
         brake.map(|b| b.catch_up().to_owned()).unwrap_or_default()
     }
 
+    /// What an instance was started with.
+    pub fn spec(&self, id: &InstanceId) -> Option<InstanceSpec> {
+        let world = self.world();
+        world.instances.get(id).map(|found| found.spec.clone())
+    }
+
     /// How many instances were ever started.
     pub fn created(&self) -> u64 {
         self.world().created

@@ -6,15 +6,18 @@ use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::fleet::Fleet;
 use crate::images::Images;
+use crate::injection::{self, Injection};
+use crate::instance_credentials::Paths;
 use crate::routes::{Routes, RoutesError};
 use crate::scaler::Scaler;
 use crate::settings::Settings;
 use crate::traffic::meters::Meters;
 use crate::troubles::Troubles;
+use crate::vault::Vault;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
 use apron_domain::operation::Patience;
 use apron_domain::{Digest, InstanceId, Millis, Operation, Service, ServiceConfig, ServiceId};
-use apron_store::Store;
+use apron_store::{Store, StoreError};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -52,6 +55,12 @@ pub struct Engine {
     pub authorizer: Arc<Authorizer>,
     /// Durable state.
     pub store: Store,
+    /// Keys, secrets and parameters.
+    pub vault: Vault,
+    /// What instances are given of them.
+    pub injection: Injection,
+    /// Where instances find their credentials.
+    pub credential_paths: Paths,
     /// Image content.
     pub images: Images,
     /// The backend.
@@ -112,32 +121,43 @@ impl Locks {
 }
 
 impl Engine {
-    /// What the backend needs to start an instance of a service.
-    pub fn instance_spec(
+    /// What the backend needs to start an instance of a service, with the values of its secrets: the injection of the
+    /// revision has been prepared.
+    pub async fn instance_spec(
         &self,
         service: &Service,
         id: &InstanceId,
         revision: u32,
         config: &ServiceConfig,
         image: &Digest,
-    ) -> InstanceSpec {
-        InstanceSpec {
+    ) -> Result<InstanceSpec, StoreError> {
+        let path = config
+            .instance_role_arn
+            .as_ref()
+            .map(|_| self.credential_paths.of(id));
+        let platform = injection::platform_variables(&self.settings, config, path);
+        let mut env = platform.own;
+        env.extend(config.image.environment.clone());
+        if !config.image.secrets.is_empty() {
+            env.extend(self.injection.values(&service.id, revision).await?);
+        }
+        Ok(InstanceSpec {
             id: id.clone(),
             service: service.id.clone(),
             service_name: service.name.clone(),
             revision,
             image: image.clone(),
             start_command: config.image.start_command.clone(),
-            env: config.image.environment.clone(),
-            defaults: BTreeMap::new(),
-            trusts_platform: false,
+            env,
+            defaults: platform.defaults,
+            trusts_platform: platform.trust,
             port: config.image.port,
             cpu_millis: config.size.cpu_units * 1000 / 1024,
             memory_bytes: u64::from(config.size.memory_mb) << 20,
             pids_max: self.settings.instance_pids_max,
             disk_bytes: self.settings.instance_disk_bytes,
             class: apron_compute::InstanceClass::Service,
-        }
+        })
     }
 
     /// What was deleted before this is not described any more.

@@ -9,6 +9,7 @@ use apron_compute::{Compute, ComputeError, ComputeEvent, Exit, InstanceState, In
 use apron_domain::steady::{Observation, Pulse};
 use apron_domain::{InstanceId, Millis, ServiceId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -286,12 +287,30 @@ impl Fleet {
         self.state().statuses.get(id).cloned()
     }
 
+    /// The instance that has this address and has not ended.
+    pub fn at(&self, address: IpAddr) -> Option<InstanceStatus> {
+        let state = self.state();
+        let has = |status: &&InstanceStatus| {
+            status.address.is_some_and(|own| own.ip() == address)
+                && !matches!(status.state, InstanceState::Exited(_))
+        };
+        state.statuses.values().find(has).cloned()
+    }
+
     /// Every instance of a service the backend has a trace of.
     pub fn of_service(&self, service: &ServiceId) -> Vec<InstanceId> {
         let state = self.state();
         let ids = state.of_service.get(service);
         ids.map(|ids| ids.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// The service and revision of every instance the backend has a trace of.
+    pub fn revisions(&self) -> BTreeSet<(ServiceId, u32)> {
+        let state = self.state();
+        let each = state.statuses.values();
+        each.map(|status| (status.service.clone(), status.revision))
+            .collect()
     }
 
     /// Every service of which the backend has a trace of an instance.

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::executor::StepError;
 use crate::images::pin_of;
-use apron_domain::{Digest, Operation, Service};
+use apron_domain::{Digest, Operation, Service, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +36,36 @@ pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
     if let Ok(_order) = engine.preparations.try_write() {
         retain_images(engine).await?;
     }
+    retain_injected(engine).await?;
     engine
         .store
         .services_forget_deleted(engine.forget_before())
         .await?;
+    Ok(())
+}
+
+/// Forgets the secrets of revisions that nothing runs and nothing deploys.
+async fn retain_injected(engine: &Engine) -> Result<(), StepError> {
+    // In this order: what is kept for an operation that begins later is not looked at, and one that ends in between has become
+    // its service's deployment.
+    let kept = engine.injection.kept().await?;
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let operations = engine.store.operations_unfinished().await?;
+    let services = engine.store.services_live().await?;
+    let mut needed: Vec<(ServiceId, u32)> = operations
+        .iter()
+        .map(|o| (o.service.clone(), o.revision))
+        .collect();
+    needed.extend(
+        services
+            .iter()
+            .filter_map(|s| s.deployed.as_ref().map(|d| (s.id.clone(), d.revision))),
+    );
+    // Instances of former revisions ask for credentials until they have ended.
+    needed.extend(engine.fleet.revisions());
+    engine.injection.retain(&kept, &needed).await?;
     Ok(())
 }
 

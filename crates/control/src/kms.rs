@@ -14,9 +14,12 @@ mod tags;
 pub use keyring::{KeyRefusal, Keyring, UsableKey};
 pub use record::{KeyRecord, KeyState};
 
+use crate::authorizer::{ResourceFacts, ResourcePolicy, ResourceQuestion};
 use crate::clock::Chance;
 use crate::endpoint::{ApiService, Call, InvalidPageToken, PageToken, internal};
+use crate::iam::Document;
 use crate::settings::Settings;
+use apron_aws::policy::Kind;
 use apron_aws::{ApiError, Model, model};
 use apron_store::{Store, StoreError};
 use async_trait::async_trait;
@@ -40,9 +43,14 @@ pub struct Kms {
 
 impl Kms {
     /// KMS over this store.
-    pub fn new(settings: Arc<Settings>, store: Store, chance: Arc<dyn Chance>) -> Kms {
+    pub fn new(
+        settings: Arc<Settings>,
+        store: Store,
+        keyring: Keyring,
+        chance: Arc<dyn Chance>,
+    ) -> Kms {
         Kms {
-            keyring: Keyring::new(settings.clone(), store.clone()),
+            keyring,
             settings,
             store,
             chance,
@@ -76,6 +84,7 @@ fn refused(call: &Call, refusal: KeyRefusal) -> ApiError {
             "KMSInvalidStateException",
             format!("{arn} is pending deletion."),
         ),
+        KeyRefusal::Denied(text) => ApiError::access_denied(text).with_status(400),
         KeyRefusal::Store(cause) => stored(call, "read the key", &cause),
     }
 }
@@ -132,6 +141,35 @@ fn listed(name: &str, entries: Vec<Value>, next: Option<String>) -> Value {
 impl ApiService for Kms {
     fn model(&self) -> &'static Model {
         model::kms()
+    }
+
+    fn has_resource_policy(&self, action: &str) -> bool {
+        action.starts_with("kms:")
+    }
+
+    async fn resource(
+        &self,
+        question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        let found = self.keyring.facts(question.arn).await.map_err(|error| {
+            tracing::error!(%error, "a key cannot be read");
+            ApiError::internal_failure()
+        })?;
+        let Some((id, arn, record)) = found else {
+            return Ok(None);
+        };
+        // A policy that was stored is one.
+        let document = Document::parse(&record.policy, Kind::Key).ok();
+        Ok(Some(ResourceFacts {
+            arn: Some(arn),
+            tags: record.tags,
+            policy: document.map(|document| ResourcePolicy {
+                name: format!("policy of key {id}"),
+                document,
+                required: true,
+            }),
+            ..ResourceFacts::default()
+        }))
     }
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {

@@ -3,7 +3,8 @@
 //! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`kms`], [`logs`], [`secretsmanager`], [`ssm`], [`sts`],
 //!   [`operator`] answer them.
 //! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps by its [`agenda`], [`scaler`] counts,
-//!   [`auto_deploy`] reacts, [`housekeeping`] tidies.
+//!   [`auto_deploy`] and [`secret_refresh`] react, [`housekeeping`] tidies.
+//! * Secrets: [`vault`] keeps them, [`injection`] reads them for instances, [`instance_credentials`] lets instances act.
 //! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`traffic`] hears of it,
 //!   [`troubles`] are told, [`images`] finds images, [`chronicle`] and
 //!   [`access_log`] write the services' logs, [`certificates`] signs, [`listener`] accepts.
@@ -27,6 +28,8 @@ pub mod fleet;
 pub mod housekeeping;
 pub mod iam;
 pub mod images;
+pub mod injection;
+pub mod instance_credentials;
 pub mod kms;
 pub mod listener;
 pub mod logs;
@@ -36,6 +39,7 @@ pub mod platform;
 pub mod prober;
 pub mod routes;
 pub mod scaler;
+pub mod secret_refresh;
 pub mod secretsmanager;
 pub mod settings;
 pub mod ssm;

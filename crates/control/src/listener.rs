@@ -13,9 +13,10 @@ use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,9 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Time for a request head, and for an idle HTTP/1.1 connection between requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 
+/// Connections of instances that wait to be accepted.
+const BACKLOG: i32 = 512;
+
 /// Pause after an accept that failed, for example because there are no descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -40,8 +44,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct Site {
     /// The AWS services.
     pub endpoint: Arc<Endpoint>,
-    /// The image registry under `/v2/`.
-    pub registry: axum::Router,
+    /// The image registry under `/v2/`, where it is offered.
+    pub registry: Option<axum::Router>,
 }
 
 impl Site {
@@ -56,8 +60,11 @@ impl Site {
         self,
         request: Request<hyper::body::Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        if request.uri().path() == "/v2" || request.uri().path().starts_with("/v2/") {
-            return self.registry.oneshot(request.map(Body::new)).await;
+        let path = request.uri().path();
+        if let Some(registry) = self.registry
+            && (path == "/v2" || path.starts_with("/v2/"))
+        {
+            return registry.oneshot(request.map(Body::new)).await;
         }
         Ok(self
             .endpoint
@@ -93,6 +100,23 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
             error.kind(),
             format!("cannot listen on {address}: {error}; {hint}"),
         )
+    })
+}
+
+/// Binds any free port of an address that this machine does not have yet: that of the instances' interfaces, which come with
+/// the first instance.
+pub fn bind_ahead(address: Ipv4Addr) -> io::Result<TcpListener> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_freebind_v4(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SocketAddr::from((address, 0)).into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    bound().map_err(|error| {
+        let text = format!("cannot listen for instances on {address}: {error}");
+        io::Error::new(error.kind(), text)
     })
 }
 

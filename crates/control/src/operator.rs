@@ -1,6 +1,7 @@
 //! The small `Apron` API for what the AWS APIs cannot say, in the same protocol, signed the same way.
 
 mod operations;
+mod sealing;
 
 use crate::apprunner::AppRunner;
 use crate::endpoint::{ApiService, Call, internal};
@@ -89,6 +90,7 @@ impl ApiService for Operator {
             "CancelOperation" => self.cancel(&call).await,
             "DescribeOperation" => self.describe(&call).await,
             "CompleteConnection" => self.complete_connection(&call).await,
+            "RotateSealingKey" => self.rotate_sealing_key(&call).await,
             "PutRegistryCredential" | "DeleteRegistryCredential" | "ListRegistryCredentials" => {
                 self.credentials(&call).await
             }

@@ -14,14 +14,18 @@ use crate::executor::{Executor, StepError};
 use crate::fleet::Fleet;
 use crate::housekeeping;
 use crate::images::Images;
+use crate::injection::Injection;
+use crate::instance_credentials::Paths;
 use crate::operations::Operations;
 use crate::operator::Operator;
 use crate::routes::Routes;
 use crate::scaler::Scaler;
+use crate::secret_refresh::SecretRefresh;
 use crate::settings::Settings;
 use crate::steady::Steady;
 use crate::traffic::Traffic;
 use crate::troubles::Troubles;
+use crate::vault::Vault;
 use apron_compute::Compute;
 use apron_link::proxy::Certificate;
 use apron_oci::{ContentStore, Puller};
@@ -76,7 +80,8 @@ pub struct Platform {
 impl Platform {
     /// Puts the parts together, takes over what a former run left, and sets everything going.
     pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
-        let (engine, news) = assemble(parts);
+        let paths = Paths::load(&parts.store, parts.chance.as_ref()).await?;
+        let (engine, news) = assemble(parts, paths);
         let engine = Arc::new(engine);
         configurations::install(&engine.store, engine.clock.now()).await?;
         for service in engine.store.services_live().await? {
@@ -87,12 +92,15 @@ impl Platform {
         let executor = Executor::new(engine.clone());
         let operations = Arc::new(Operations::new(engine.clone(), executor.clone()));
         let auto_deploy = Arc::new(AutoDeploy::new(engine.clone(), operations.clone()));
+        let refresh = SecretRefresh::new(engine.clone(), operations.clone());
         tokio::spawn(publish(engine.clone()));
         // The numbers of instances are taken over before anybody can ask for a change of them.
         let steady = Steady::new(engine.clone());
         steady.sweep().await?;
         executor.resume().await?;
         tokio::spawn(steady.run());
+        tokio::spawn(refresh.run());
+        tokio::spawn(engine.vault.clone().sweep(engine.clock.clone()));
         let traffic = Traffic::new(
             engine.clock.clone(),
             engine.agenda.clone(),
@@ -133,7 +141,7 @@ impl Platform {
     }
 }
 
-fn assemble(parts: Parts) -> (Engine, mpsc::Receiver<News>) {
+fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<News>) {
     let settings = Arc::new(parts.settings);
     let agenda = Arc::new(Agenda::default());
     let scaler = Arc::new(Scaler::new(parts.clock.clone(), agenda.clone()));
@@ -160,7 +168,23 @@ fn assemble(parts: Parts) -> (Engine, mpsc::Receiver<News>) {
         parts.puller,
         parts.authorities,
     );
+    let vault = Vault::new(
+        &settings,
+        &parts.store,
+        parts.authorizer.clone(),
+        parts.chance.clone(),
+    );
+    let injection = Injection::new(
+        settings.clone(),
+        parts.store.clone(),
+        vault.clone(),
+        parts.authorizer.clone(),
+        parts.clock.clone(),
+    );
     let engine = Engine {
+        vault,
+        injection,
+        credential_paths,
         settings,
         authorizer: parts.authorizer,
         store: parts.store,

@@ -18,10 +18,13 @@ mod value;
 
 pub use record::{SECRET_RECORDS, SecretRecord, secret_arn};
 
+use crate::authorizer::{ResourceFacts, ResourcePolicy, ResourceQuestion};
 use crate::clock::Chance;
 use crate::endpoint::{ApiService, Call, internal};
+use crate::iam::Document;
 use crate::kms::{KeyRefusal, Keyring};
 use crate::settings::Settings;
+use apron_aws::policy::Kind;
 use apron_aws::{ApiError, Arn, Model, model};
 use apron_domain::Millis;
 use apron_store::{Change, SealError, Store, StoreError};
@@ -46,9 +49,14 @@ const CHANGES_MAX: usize = 256;
 
 impl SecretsManager {
     /// Secrets Manager over this store.
-    pub fn new(settings: Arc<Settings>, store: Store, chance: Arc<dyn Chance>) -> SecretsManager {
+    pub fn new(
+        settings: Arc<Settings>,
+        store: Store,
+        keyring: Keyring,
+        chance: Arc<dyn Chance>,
+    ) -> SecretsManager {
         SecretsManager {
-            keyring: Keyring::new(settings.clone(), store.clone()),
+            keyring,
             settings,
             store,
             chance,
@@ -195,6 +203,10 @@ fn key_refused(call: &Call, code: &str, refusal: &KeyRefusal) -> ApiError {
     };
     match refusal {
         KeyRefusal::Store(cause) => internal(call, "read the key", cause),
+        KeyRefusal::Denied(text) => {
+            ApiError::access_denied(format!("Access to KMS is not allowed: {text}"))
+                .with_status(400)
+        }
         refusal => error(
             code,
             format!(
@@ -224,6 +236,36 @@ fn stored(call: &Call, doing: &str, cause: &StoreError) -> ApiError {
 impl ApiService for SecretsManager {
     fn model(&self) -> &'static Model {
         model::secretsmanager()
+    }
+
+    fn has_resource_policy(&self, action: &str) -> bool {
+        action.starts_with("secretsmanager:")
+    }
+
+    async fn resource(
+        &self,
+        question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        let found = self.look_up(question.arn).await.map_err(|error| {
+            tracing::error!(%error, "a secret cannot be read");
+            ApiError::internal_failure()
+        })?;
+        let Some((name, secret)) = found else {
+            return Ok(None);
+        };
+        // A policy that was stored is one.
+        let policy = secret.policy.as_deref();
+        let document = policy.and_then(|text| Document::parse(text, Kind::Secret).ok());
+        Ok(Some(ResourceFacts {
+            arn: Some(self.arn(&name, &secret)),
+            tags: secret.tags,
+            policy: document.map(|document| ResourcePolicy {
+                name: format!("policy of secret {name}"),
+                document,
+                required: false,
+            }),
+            ..ResourceFacts::default()
+        }))
     }
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {

@@ -14,6 +14,8 @@ pub struct Settings {
     pub domain: String,
     /// Host and port under which clients reach the image registry.
     pub registry_host: String,
+    /// Where instances reach the API, when they do.
+    pub instance_endpoint: Option<String>,
     /// How long deployments wait.
     pub patience: Patience,
     /// Time between SIGTERM and SIGKILL.

@@ -17,6 +17,7 @@ mod tags;
 pub use name::parameter_arn;
 pub use record::{PARAMETER_RECORDS, ParameterRecord};
 
+use crate::authorizer::{ResourceFacts, ResourceQuestion};
 use crate::endpoint::{ApiService, Call, InvalidPageToken, internal};
 use crate::kms::{KeyRefusal, Keyring};
 use crate::settings::Settings;
@@ -42,9 +43,9 @@ const CHANGES_MAX: usize = 256;
 
 impl ParameterStore {
     /// Parameter Store over this store.
-    pub fn new(settings: Arc<Settings>, store: Store) -> ParameterStore {
+    pub fn new(settings: Arc<Settings>, store: Store, keyring: Keyring) -> ParameterStore {
         ParameterStore {
-            keyring: Keyring::new(settings.clone(), store.clone()),
+            keyring,
             settings,
             store,
             changes: tokio::sync::broadcast::Sender::new(CHANGES_MAX),
@@ -100,6 +101,7 @@ fn bad_page_token(_: InvalidPageToken) -> ApiError {
 fn key_refused(call: &Call, refusal: &KeyRefusal) -> ApiError {
     match refusal {
         KeyRefusal::Store(cause) => internal(call, "read the key", cause),
+        KeyRefusal::Denied(text) => ApiError::access_denied(text.as_str()).with_status(400),
         refusal => error("InvalidKeyId", refusal.to_string()),
     }
 }
@@ -119,6 +121,30 @@ fn stored(call: &Call, doing: &str, cause: &StoreError) -> ApiError {
 impl ApiService for ParameterStore {
     fn model(&self) -> &'static Model {
         model::ssm()
+    }
+
+    async fn resource(
+        &self,
+        question: &ResourceQuestion<'_>,
+    ) -> Result<Option<ResourceFacts>, ApiError> {
+        // Which version is meant is no part of what policies name.
+        let Some(selected) = self.selected(question.arn) else {
+            return Ok(None);
+        };
+        let name = selected.name;
+        let found: Option<ParameterRecord> = self
+            .store
+            .vault_get(PARAMETER_RECORDS, &name)
+            .await
+            .map_err(|error| {
+            tracing::error!(%error, "a parameter cannot be read");
+            ApiError::internal_failure()
+        })?;
+        Ok(Some(ResourceFacts {
+            arn: Some(self.arn(&name)),
+            tags: found.map(|record| record.tags).unwrap_or_default(),
+            ..ResourceFacts::default()
+        }))
     }
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {

@@ -1,5 +1,6 @@
 //! The three services that keep secrets, put together.
 
+use crate::authorizer::Authorizer;
 use crate::clock::{Chance, Clock};
 use crate::kms::{Keyring, Kms};
 use crate::secretsmanager::SecretsManager;
@@ -27,12 +28,26 @@ pub struct Vault {
 
 impl Vault {
     /// The three over one store.
-    pub fn new(settings: &Arc<Settings>, store: &Store, chance: Arc<dyn Chance>) -> Vault {
+    pub fn new(
+        settings: &Arc<Settings>,
+        store: &Store,
+        authorizer: Arc<Authorizer>,
+        chance: Arc<dyn Chance>,
+    ) -> Vault {
+        let keyring = Keyring::new(settings.clone(), store.clone(), authorizer);
+        let (settings, store) = (settings.clone(), store.clone());
+        let kms = Kms::new(
+            settings.clone(),
+            store.clone(),
+            keyring.clone(),
+            chance.clone(),
+        );
+        let secrets = SecretsManager::new(settings.clone(), store.clone(), keyring.clone(), chance);
         Vault {
-            kms: Arc::new(Kms::new(settings.clone(), store.clone(), chance.clone())),
-            secrets: Arc::new(SecretsManager::new(settings.clone(), store.clone(), chance)),
-            parameters: Arc::new(ParameterStore::new(settings.clone(), store.clone())),
-            keyring: Keyring::new(settings.clone(), store.clone()),
+            kms: Arc::new(kms),
+            secrets: Arc::new(secrets),
+            parameters: Arc::new(ParameterStore::new(settings, store, keyring.clone())),
+            keyring,
         }
     }
 

@@ -9,6 +9,8 @@ mod deploy;
 mod extensions;
 #[path = "control/identities.rs"]
 mod identities;
+#[path = "control/injection.rs"]
+mod injection;
 #[path = "control/kill.rs"]
 mod kill;
 #[path = "control/machine.rs"]

@@ -47,7 +47,7 @@ fn triggering_event(operation: &Operation) -> &'static str {
     match (operation.kind, operation.trigger) {
         (OperationKind::CreateService, _) => "SERVICE_CREATE",
         (OperationKind::UpdateService, _) => "SERVICE_UPDATE",
-        (_, Trigger::Push) => "SERVICE_AUTO_DEPLOY",
+        (_, Trigger::Push | Trigger::Secret) => "SERVICE_AUTO_DEPLOY",
         _ => "SERVICE_DEPLOY",
     }
 }

@@ -44,6 +44,8 @@ pub struct Extensions {
     pub cpu_always: bool,
     /// `apron:access-log`: each request is written to the service's log.
     pub access_log: bool,
+    /// `apron:secret-refresh`: another value of a secret or parameter deploys the service anew.
+    pub secret_refresh: bool,
 }
 
 impl Default for Extensions {
@@ -57,6 +59,7 @@ impl Default for Extensions {
             sticky: false,
             cpu_always: false,
             access_log: true,
+            secret_refresh: false,
         }
     }
 }
@@ -88,7 +91,7 @@ struct Extension {
 
 const TIME_OR_NONE: &str = "a time such as 30s, 15m or 24h of at most 24h, or none";
 
-const EXTENSIONS: [Extension; 8] = [
+const EXTENSIONS: [Extension; 9] = [
     Extension {
         key: "apron:request-timeout",
         form: TIME_OR_NONE,
@@ -138,6 +141,11 @@ const EXTENSIONS: [Extension; 8] = [
         key: "apron:access-log",
         form: "on or off",
         set: |to, value| put(&mut to.access_log, one_of(value, "on", "off")),
+    },
+    Extension {
+        key: "apron:secret-refresh",
+        form: "redeploy or none",
+        set: |to, value| put(&mut to.secret_refresh, one_of(value, "redeploy", "none")),
     },
 ];
 

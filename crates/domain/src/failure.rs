@@ -22,6 +22,8 @@ pub enum FailureKind {
     },
     /// The application did not become healthy in time.
     HealthCheck,
+    /// The value of a variable could not be read from its secret or parameter.
+    Secrets,
     /// The machine had no room.
     Capacity,
     /// The platform itself failed.
@@ -72,6 +74,7 @@ impl Failure {
             FailureKind::ImageContent => "Failed to unpack the application image",
             FailureKind::ApplicationExit { .. } => "Your application stopped or failed to start",
             FailureKind::HealthCheck => "Health check failed",
+            FailureKind::Secrets => "Failed to read the secrets of the service",
             FailureKind::Capacity => "No capacity on this machine",
             FailureKind::Platform => "Internal service error",
             FailureKind::Cancelled => "The operation was cancelled",

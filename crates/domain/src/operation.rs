@@ -117,6 +117,8 @@ pub enum Trigger {
     User,
     /// A push to the tracked tag.
     Push,
+    /// Another value of a secret or parameter that the service uses.
+    Secret,
 }
 
 /// Where an operation is.

@@ -70,6 +70,10 @@ pub struct ImageSource {
     pub start_command: Option<String>,
     /// Variables of the application.
     pub environment: BTreeMap<String, String>,
+    /// Where the values of further variables come from, as the user gave it
+    /// ([`SecretReference`](crate::secret_reference::SecretReference)).
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// An instance size that App Runner offers.
@@ -227,6 +231,9 @@ pub struct ServiceConfig {
     /// The role that instances act as.
     #[serde(default)]
     pub instance_role_arn: Option<String>,
+    /// The ARN of the customer's key that seals the service's variables; set when the service is made.
+    #[serde(default)]
+    pub encryption_key: Option<String>,
 }
 
 /// A configuration together with the image content it was last deployed with.

@@ -101,6 +101,7 @@ fn create(number: u8) -> (Service, Operation) {
             environment: (0..20)
                 .map(|n| (format!("KEY_{n}"), "some value".to_owned()))
                 .collect(),
+            secrets: Default::default(),
         },
         instance_role_arn: None,
         auto_deployments: true,
@@ -115,6 +116,7 @@ fn create(number: u8) -> (Service, Operation) {
             min_size: 1,
             max_size: 25,
         },
+        encryption_key: None,
     };
     let service = Service {
         id: ServiceId::from_random([number; 16]),

@@ -10,6 +10,7 @@ use apron_control::authorizer::Authorizer;
 use apron_control::clock::Machine;
 use apron_control::ecr::{Ecr, Tokens};
 use apron_control::endpoint::{ApiService, Call, Caller, Endpoint};
+use apron_control::engine::Engine;
 use apron_control::iam::{Iam, Identities, RootKey};
 use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
@@ -99,6 +100,16 @@ impl Life {
         self.runtime.shutdown_timeout(KILLED_WITHIN);
     }
 
+    /// The parts of the control plane.
+    pub fn engine(&self) -> &Arc<Engine> {
+        self.platform.engine()
+    }
+
+    /// Runs a task in the control plane's runtime, which ends with it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     /// Waits until an operation is held at its stop.
     pub fn wait_for_stop(&self) {
         let reached = async { tokio::time::timeout(WAIT_MAX, self.checkpoints.reached()).await };
@@ -137,6 +148,9 @@ impl Life {
             Arc::new(self.platform.operator()),
             Arc::new(Ecr::new(settings.clone(), store, content, tokens)),
             Arc::new(logs),
+            engine.vault.kms.clone(),
+            engine.vault.secrets.clone(),
+            engine.vault.parameters.clone(),
             Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
             Arc::new(Sts::new(identities.clone(), Arc::new(Machine))),
         ];

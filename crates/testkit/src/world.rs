@@ -71,6 +71,7 @@ impl World {
                 region: "us-east-1".to_owned(),
                 domain: "apron.localhost".to_owned(),
                 registry_host: "localhost:7400".to_owned(),
+                instance_endpoint: None,
                 patience: Patience {
                     settle_ms: 2_000,
                     drain_ms: 2_000,

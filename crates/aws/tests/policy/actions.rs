@@ -125,7 +125,7 @@ fn every_operation_of_every_model_has_its_row() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 37 + 7 + 1 + 15 + 79 + 24 + 11 + 17 + 13 + 4);
+    assert_eq!(seen, 37 + 8 + 1 + 15 + 79 + 24 + 11 + 17 + 13 + 4);
 }
 
 #[test]

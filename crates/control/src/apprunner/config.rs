@@ -4,6 +4,8 @@
 //! by member; `ImageConfiguration`, when given, replaces the one before it as a whole, because a variable or a start
 //! command could not be removed otherwise.
 
+mod secrets;
+
 use super::invalid;
 use crate::configurations::{self, AUTO_SCALING};
 use crate::settings::Settings;
@@ -27,7 +29,7 @@ pub struct Configuration {
     pub auto_scaling_configuration_arn: Option<String>,
     pub network_configuration: Option<NetworkConfiguration>,
     pub observability_configuration: Option<ObservabilityConfiguration>,
-    pub encryption_configuration: Option<serde_json::Value>,
+    pub encryption_configuration: Option<EncryptionConfiguration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,6 +105,12 @@ pub struct IngressConfiguration {
     pub is_publicly_accessible: Option<bool>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EncryptionConfiguration {
+    pub kms_key: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ObservabilityConfiguration {
@@ -128,6 +136,7 @@ impl Configuration {
             port: 8080,
             start_command: None,
             environment: BTreeMap::new(),
+            secrets: Default::default(),
         };
         let base = ServiceConfig {
             image,
@@ -136,6 +145,7 @@ impl Configuration {
             health: HealthCheck::default(),
             scaling: default_scaling(settings, scalings)?,
             instance_role_arn: None,
+            encryption_key: None,
         };
         let automatic = source.and_then(|s| s.auto_deployments_enabled);
         let mut config = self.apply(base, settings, scalings)?;
@@ -166,6 +176,7 @@ impl Configuration {
         if let Some(arn) = self.auto_scaling_configuration_arn {
             config.scaling = scaling(&arn, settings, scalings)?;
         }
+        secrets::check(&config, settings)?;
         Ok(config)
     }
 
@@ -199,10 +210,6 @@ impl Configuration {
                 .as_ref()
                 .is_some_and(|o| o.observability_enabled),
             "ObservabilityConfiguration with tracing",
-        )?;
-        uses(
-            self.encryption_configuration.is_some(),
-            "EncryptionConfiguration with a customer managed key",
         )
     }
 }
@@ -267,13 +274,12 @@ impl ImageRepository {
             _ => RepositoryType::Ecr,
         };
         if let Some(configuration) = self.image_configuration {
-            if !configuration.runtime_environment_secrets.is_empty() {
-                return Err(invalid(
-                    "RuntimeEnvironmentSecrets is not available in this installation of Apron.",
-                ));
-            }
             image.port = port(configuration.port.as_deref())?;
             image.environment = environment(configuration.runtime_environment_variables)?;
+            image.secrets = secrets::checked(
+                configuration.runtime_environment_secrets,
+                &image.environment,
+            )?;
             image.start_command = configuration.start_command;
         }
         Ok(())
@@ -292,18 +298,29 @@ fn port(text: Option<&str>) -> Result<u16, ApiError> {
 
 fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
     for (name, value) in &variables {
-        if name == "PORT" || name.starts_with("AWSAPPRUNNER") {
-            return Err(invalid(format!(
-                "RuntimeEnvironmentVariables can't contain the name {name}: it is reserved by App Runner."
-            )));
-        }
-        if name.contains(['=', '\0']) || value.contains('\0') {
+        check_name("RuntimeEnvironmentVariables", name)?;
+        if value.contains('\0') {
             return Err(invalid(format!(
                 "RuntimeEnvironmentVariables contains an invalid name or value: {name}."
             )));
         }
     }
     Ok(variables)
+}
+
+/// Whether a variable may have this name.
+fn check_name(member: &str, name: &str) -> Result<(), ApiError> {
+    if name == "PORT" || name.starts_with("AWSAPPRUNNER") {
+        return Err(invalid(format!(
+            "{member} can't contain the name {name}: it is reserved by App Runner."
+        )));
+    }
+    match name.is_empty() || name.contains(['=', '\0']) {
+        true => Err(invalid(format!(
+            "{member} contains an invalid name or value: {name}."
+        ))),
+        false => Ok(()),
+    }
 }
 
 impl InstanceConfiguration {

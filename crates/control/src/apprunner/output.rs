@@ -47,6 +47,9 @@ impl AppRunner {
             "IpAddressType": "IPV4",
         });
         output["ObservabilityConfiguration"] = json!({ "ObservabilityEnabled": false });
+        if let Some(key) = &config.encryption_key {
+            output["EncryptionConfiguration"] = json!({ "KmsKey": key });
+        }
         if let Some(at) = service.deleted_at {
             output["DeletedAt"] = json!(at.as_seconds());
         }
@@ -97,6 +100,9 @@ fn source(config: &ServiceConfig) -> Value {
         "Port": image.port.to_string(),
         "RuntimeEnvironmentVariables": image.environment,
     });
+    if !image.secrets.is_empty() {
+        configuration["RuntimeEnvironmentSecrets"] = json!(image.secrets);
+    }
     if let Some(command) = &image.start_command {
         configuration["StartCommand"] = json!(command);
     }

@@ -5,6 +5,7 @@ use super::output::ServiceAnswer;
 use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, quota_exceeded, store_failed};
 use crate::clock::random;
+use crate::kms::KeyRefusal;
 use apron_aws::ApiError;
 use apron_domain::service::label_from_random;
 use apron_domain::{Service, ServiceId, ServiceStatus};
@@ -28,10 +29,13 @@ impl AppRunner {
     ) -> Result<ServiceAnswer, ApiError> {
         let settings = &self.engine.settings;
         self.check_roles(&input.configuration)?;
+        let key = self.encryption_key(&input.configuration).await?;
         let _order = self.engine.configurations.read().await;
         let config = input
             .configuration
             .create(settings, &self.scalings().await?)?;
+        let mut config = config;
+        config.encryption_key = key;
         let tags = checked(Tagged::Service, input.tags, Default::default())?;
         let chance = self.engine.chance.as_ref();
         let now = self.engine.clock.now();
@@ -61,6 +65,20 @@ impl AppRunner {
                 "Service with the provided name already exists: {name}."
             ))),
             Err(error) => Err(store_failed(error)),
+        }
+    }
+
+    /// The ARN of the customer's key that is to seal what is stored of the service; it has to be in use.
+    async fn encryption_key(&self, input: &Configuration) -> Result<Option<String>, ApiError> {
+        let Some(encryption) = &input.encryption_configuration else {
+            return Ok(None);
+        };
+        match self.engine.vault.keyring.usable(&encryption.kms_key).await {
+            Ok(key) => Ok(Some(key.arn)),
+            Err(KeyRefusal::Store(error)) => Err(store_failed(error)),
+            Err(refusal) => Err(invalid(format!(
+                "The key in EncryptionConfiguration.KmsKey can't be used: {refusal}."
+            ))),
         }
     }
 }

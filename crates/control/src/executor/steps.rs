@@ -88,6 +88,12 @@ async fn launch(
         let text = "the operation came to its launch without an image";
         return Ok(Outcome::Failed(Failure::new(FailureKind::Platform, text)));
     };
+    let injected = engine
+        .injection
+        .prepare(&service.id, operation.revision, &operation.config);
+    if let Err(failure) = injected.await? {
+        return Ok(Outcome::Failed(failure));
+    }
     let now = engine.clock.now();
     let rows: Vec<Instance> = candidates
         .iter()
@@ -105,7 +111,10 @@ async fn launch(
     let mut starts = Vec::with_capacity(candidates.len());
     for id in candidates {
         engine.fleet.expect(id, &service.id);
-        let spec = engine.instance_spec(&service, id, operation.revision, &operation.config, image);
+        let (revision, config) = (operation.revision, &operation.config);
+        let spec = engine
+            .instance_spec(&service, id, revision, config, image)
+            .await?;
         starts.push(async move { engine.compute.create(&spec).await });
     }
     if let Err(error) = futures_util::future::try_join_all(starts).await {

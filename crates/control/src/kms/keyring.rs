@@ -2,10 +2,18 @@
 
 use super::record::{ALIAS_RECORDS, AliasRecord};
 use super::{KeyRecord, KeyState};
+use crate::authorizer::{Asked, Authorizer, Surroundings};
+use crate::endpoint::Call;
 use crate::settings::Settings;
-use apron_aws::Arn;
+use apron_aws::model::Protocol;
+use apron_aws::{ApiError, Arn};
 use apron_domain::Millis;
-use apron_store::{CustomerKeyId, KEY_RECORDS, Store, StoreError, customer_key_id};
+use apron_store::{
+    CustomerKeyId, KEY_RECORDS, Store, StoreError, customer_key_id, customer_key_of,
+};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The keys of this installation.
@@ -13,6 +21,7 @@ use std::sync::Arc;
 pub struct Keyring {
     settings: Arc<Settings>,
     store: Store,
+    authorizer: Arc<Authorizer>,
 }
 
 /// A key that may be used now.
@@ -36,15 +45,100 @@ pub enum KeyRefusal {
     /// The key of this ARN is to be deleted.
     #[error("{0} is pending deletion")]
     PendingDeletion(String),
+    /// The caller may not use the key; the text is that of the refusal.
+    #[error("{0}")]
+    Denied(String),
     /// The keys cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Keyring {
-    /// The keys in this store.
-    pub fn new(settings: Arc<Settings>, store: Store) -> Keyring {
-        Keyring { settings, store }
+    /// The keys in this store, used by whom the authorizer lets.
+    pub fn new(settings: Arc<Settings>, store: Store, authorizer: Arc<Authorizer>) -> Keyring {
+        Keyring {
+            settings,
+            store,
+            authorizer,
+        }
+    }
+
+    /// The key that a text names, if it may be used now and the caller of another service may use it: who reads a secret of a
+    /// customer's key needs `kms:Decrypt`, who writes one `kms:GenerateDataKey`, as with AWS.
+    pub async fn usable_by(
+        &self,
+        call: &Call,
+        action: &str,
+        text: &str,
+    ) -> Result<UsableKey, KeyRefusal> {
+        let key = self.usable(text).await?;
+        let surroundings = Surroundings {
+            now: call.now,
+            ..Surroundings::default()
+        };
+        let permitted = self
+            .authorizer
+            .permit(&call.caller, action, &key.arn, &surroundings);
+        match permitted.await {
+            Ok(_) => Ok(key),
+            Err(refusal) => Err(KeyRefusal::Denied(refusal.message().to_owned())),
+        }
+    }
+
+    /// Whether the caller of one operation may perform another besides.
+    ///
+    /// # Errors
+    /// The refusal, as that operation would answer it.
+    pub async fn may(
+        &self,
+        call: &Call,
+        service: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Result<(), ApiError> {
+        let surroundings = Surroundings {
+            now: call.now,
+            ..Surroundings::default()
+        };
+        let asked = Asked {
+            caller: &call.caller,
+            service,
+            operation,
+            input,
+            surroundings: &surroundings,
+        };
+        match self.authorizer.check(&asked).await {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(refusal.into_error(Protocol::Json11)),
+        }
+    }
+
+    /// What policies need to know of the key that a resource names: by its id, an alias, or a cipher text that it made.
+    pub async fn facts(
+        &self,
+        arn: &str,
+    ) -> Result<Option<(String, String, KeyRecord)>, StoreError> {
+        let resource = arn
+            .parse::<Arn>()
+            .map(|arn| arn.resource)
+            .unwrap_or_default();
+        let named = resource.strip_prefix("key/").unwrap_or(&resource);
+        let made_by = || {
+            let sealed = BASE64_STANDARD.decode(named).ok()?;
+            customer_key_of(&sealed).map(|id| Keyring::text_of(&id))
+        };
+        let named = match named.starts_with("alias/") || customer_key_id(named).is_some() {
+            true => named.to_owned(),
+            false => made_by().unwrap_or_else(|| named.to_owned()),
+        };
+        match self.find(&named).await {
+            Ok((id, record)) => {
+                let arn = self.arn(&format!("key/{id}"));
+                Ok(Some((id, arn, record)))
+            }
+            Err(KeyRefusal::Store(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The ARN of what KMS has under this name: `key/<id>` or `alias/<name>`.

@@ -48,6 +48,12 @@ impl SecretsManager {
     }
 
     async fn current_of(&self, call: &Call, id: &str) -> Result<Value, ApiError> {
+        // Who may ask for many may not therefore read each.
+        let input = json!({ "SecretId": id });
+        let may = self
+            .keyring
+            .may(call, "secretsmanager", "GetSecretValue", &input);
+        may.await?;
         let (name, secret) = self.find_live(call, id).await?;
         let version = secret.staged(CURRENT).ok_or_else(super::not_found)?;
         self.value_answer(call, &name, &secret, version).await

@@ -82,7 +82,11 @@ impl SecretsManager {
     ) -> Result<Lock, ApiError> {
         match secret.kms_key_id.as_deref() {
             None | Some("" | MANAGED_ALIAS) => Ok(Lock::Platform),
-            Some(key) => match self.keyring.usable(key).await {
+            Some(key) => match self
+                .keyring
+                .usable_by(call, "kms:GenerateDataKey", key)
+                .await
+            {
                 Ok(key) => Ok(Lock::Customer(key.id, self.context(name, secret, version))),
                 Err(refusal) => Err(key_refused(call, "EncryptionFailure", &refusal)),
             },
@@ -133,7 +137,8 @@ impl SecretsManager {
         let Some(key) = key.map_err(|e| internal(call, "read the secret", &e))? else {
             return Ok(());
         };
-        match self.keyring.usable(&Keyring::text_of(&key)).await {
+        let key = Keyring::text_of(&key);
+        match self.keyring.usable_by(call, "kms:Decrypt", &key).await {
             Ok(_) => Ok(()),
             Err(refusal) => Err(key_refused(call, "DecryptionFailure", &refusal)),
         }

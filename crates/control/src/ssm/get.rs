@@ -204,7 +204,10 @@ impl ParameterStore {
             .vault_key_of(PARAMETER_RECORDS, name, &part)
             .await;
         if let Some(key) = key.map_err(|e| failed(&e))? {
-            let usable = self.keyring.usable(&Keyring::text_of(&key)).await;
+            let usable = self
+                .keyring
+                .usable_by(call, "kms:Decrypt", &Keyring::text_of(&key))
+                .await;
             usable.map_err(|refusal| key_refused(call, &refusal))?;
         }
         let opened = self

@@ -236,7 +236,7 @@ impl ParameterStore {
     ) -> Result<Lock, ApiError> {
         match version.key_id.as_deref() {
             None | Some(MANAGED_ALIAS) => Ok(Lock::Platform),
-            Some(key) => match self.keyring.usable(key).await {
+            Some(key) => match self.keyring.usable_by(call, "kms:Encrypt", key).await {
                 Ok(key) => Ok(Lock::Customer(key.id, self.context(name))),
                 Err(refusal) => Err(key_refused(call, &refusal)),
             },

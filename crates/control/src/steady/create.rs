@@ -46,13 +46,11 @@ impl Steady {
     ) -> Result<(), ComputeError> {
         let engine = &self.engine;
         engine.fleet.expect(id, &service.id);
-        let spec = engine.instance_spec(
-            service,
-            id,
-            deployed.revision,
-            &deployed.config,
-            &deployed.image,
-        );
+        let (revision, config) = (deployed.revision, &deployed.config);
+        let spec = engine
+            .instance_spec(service, id, revision, config, &deployed.image)
+            .await
+            .map_err(|e| ComputeError::Failed(format!("its secrets cannot be had: {e}")))?;
         engine.compute.prepare(&spec.image).await?;
         engine.compute.create(&spec).await?;
         engine.fleet.refresh_one(id).await

@@ -9,9 +9,12 @@ mod secrets;
 
 use apron_aws::codec;
 use apron_aws::model::Lookup;
+use apron_aws::sigv4::Secret;
 use apron_control::Settings;
+use apron_control::authorizer::Authorizer;
 use apron_control::clock::{Clock, Machine, Manual};
 use apron_control::endpoint::{ApiService, Call, Caller};
+use apron_control::iam::{Identities, RootKey};
 use apron_control::vault::Vault;
 use apron_domain::Millis;
 use apron_store::Store;
@@ -101,7 +104,13 @@ impl Bench {
 
 async fn open(dir: PathBuf, settings: Arc<Settings>) -> Vault {
     let store = Store::open(&dir).await.unwrap();
-    Vault::new(&settings, &store, Arc::new(Machine))
+    let root = RootKey {
+        access_key_id: "AKIATEST".to_owned(),
+        secret: Secret::new("of no worth"),
+    };
+    let identities = Identities::open(store.clone(), &settings.account, root, &Machine);
+    let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
+    Vault::new(&settings, &store, Arc::new(authorizer), Arc::new(Machine))
 }
 
 #[track_caller]

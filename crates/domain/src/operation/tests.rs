@@ -17,6 +17,7 @@ fn config(tag: &str) -> ServiceConfig {
             port: 8080,
             start_command: None,
             environment: BTreeMap::new(),
+            secrets: Default::default(),
         },
         instance_role_arn: None,
         auto_deployments: true,
@@ -30,6 +31,7 @@ fn config(tag: &str) -> ServiceConfig {
             min_size: 1,
             max_size: 25,
         },
+        encryption_key: None,
     }
 }
 

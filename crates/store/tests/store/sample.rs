@@ -43,6 +43,7 @@ pub fn config() -> ServiceConfig {
             port: 8080,
             start_command: None,
             environment: [("APP_ENV".to_owned(), "apprunner".to_owned())].into(),
+            secrets: Default::default(),
         },
         instance_role_arn: None,
         auto_deployments: false,
@@ -56,6 +57,7 @@ pub fn config() -> ServiceConfig {
             min_size: 1,
             max_size: 25,
         },
+        encryption_key: None,
     }
 }
 
@@ -177,6 +179,7 @@ fn any_config() -> impl Strategy<Value = ServiceConfig> {
                     port: image.3,
                     start_command: image.4,
                     environment: image.5,
+                    secrets: Default::default(),
                 },
                 instance_role_arn: None,
                 auto_deployments,
@@ -201,6 +204,7 @@ fn any_config() -> impl Strategy<Value = ServiceConfig> {
                     min_size: scaling.2[2],
                     max_size: scaling.2[3],
                 },
+                encryption_key: None,
             },
         )
 }

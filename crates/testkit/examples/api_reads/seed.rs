@@ -81,6 +81,7 @@ fn config() -> ServiceConfig {
             port: 8080,
             start_command: None,
             environment: (0..VARIABLES).map(variable).collect(),
+            secrets: Default::default(),
         },
         instance_role_arn: None,
         auto_deployments: false,
@@ -94,5 +95,6 @@ fn config() -> ServiceConfig {
             min_size: 1,
             max_size: 25,
         },
+        encryption_key: None,
     }
 }

@@ -141,7 +141,6 @@ fn an_update_keeps_what_it_does_not_name() {
 #[test]
 fn what_has_no_engine_is_refused() {
     for (member, value) in [
-        ("EncryptionConfiguration", json!({ "KmsKey": "k" })),
         (
             "NetworkConfiguration",
             json!({ "IpAddressType": "DUAL_STACK" }),

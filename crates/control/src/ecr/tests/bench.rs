@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         region: "eu-west-1".to_owned(),
         domain: "apron.test".to_owned(),
         registry_host: "localhost:8443".to_owned(),
+        instance_endpoint: None,
         patience: Patience::default(),
         stop_grace: Duration::from_secs(1),
         services_max: 1,
