@@ -3,6 +3,7 @@
 use apron_aws::model;
 use apron_compute::InstanceSpec;
 use apron_control::instance_credentials::InstanceCredentials;
+use apron_domain::InstanceId;
 use apron_testkit::{Client, Life, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -299,14 +300,30 @@ fn ask(endpoint: SocketAddr, from: IpAddr, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap())
 }
 
-#[test]
-fn an_instance_gets_the_credentials_of_its_own_role_and_nobody_else_does() {
-    let mut world = world();
+/// A control plane whose instances may ask for credentials, and where.
+fn with_door(world: &mut World) -> (Life, SocketAddr) {
     world.settings.instance_endpoint = Some("https://169.254.170.2".to_owned());
-    let life = Life::begin(&world);
-    let root = Root::of(&life);
-    root.role(&["secretsmanager:GetSecretValue"]);
-    let secret = root.secret("one", "first");
+    let life = Life::begin(world);
+    let credentials = InstanceCredentials::new(life.engine().clone());
+    let listener = life.wait_for(tokio::net::TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    life.spawn(credentials.serve(listener));
+    (life, endpoint)
+}
+
+fn address_of(life: &Life, id: &InstanceId) -> IpAddr {
+    let status = life.engine().fleet.status(id).unwrap();
+    status.address.unwrap().ip()
+}
+
+const CREDENTIALS: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+
+#[test]
+fn an_instance_with_a_role_is_told_where_the_platform_is() {
+    let mut world = world();
+    let (life, _) = with_door(&mut world);
+    Root::of(&life).role(&ALLOWED);
     let arn = create(&life, service(json!({}), Some(ROLE))).unwrap();
     assert_eq!(life.settle(&arn), "RUNNING");
     let spec = only_spec(&world, &life);
@@ -319,95 +336,86 @@ fn an_instance_gets_the_credentials_of_its_own_role_and_nobody_else_does() {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
-    assert_eq!(
-        (spec.defaults.clone(), spec.trusts_platform),
-        (expected, true)
-    );
-    let path = spec.env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"].clone();
-    let credentials = InstanceCredentials::new(life.engine().clone());
-    let listener = life
-        .wait_for(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .unwrap();
-    let endpoint = listener.local_addr().unwrap();
-    life.spawn(credentials.serve(listener));
-    let own = life
-        .engine()
-        .fleet
-        .status(&spec.id)
-        .unwrap()
-        .address
-        .unwrap()
-        .ip();
-    let (status, given) = ask(endpoint, own, &path);
+    assert_eq!((spec.defaults, spec.trusts_platform), (expected, true));
+    assert!(spec.env.contains_key(CREDENTIALS));
+    // A service that brings credentials of its own means another AWS, and one without a role is told of none.
+    let mut own = service(json!({}), Some(ROLE));
+    own["ServiceName"] = json!("own");
+    own["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"] =
+        json!({ "AWS_ACCESS_KEY_ID": "AKIA" });
+    let mut plain = service(json!({}), None);
+    plain["ServiceName"] = json!("plain");
+    let mut seen = vec![spec.id];
+    for input in [own, plain] {
+        let arn = create(&life, input).unwrap();
+        assert_eq!(life.settle(&arn), "RUNNING");
+        let stored = life.stored_instances().into_iter();
+        let id = stored.map(|i| i.id).find(|id| !seen.contains(id)).unwrap();
+        let spec = world.instances.spec(&id).unwrap();
+        assert!(!spec.trusts_platform && !spec.defaults.contains_key("AWS_ENDPOINT_URL"));
+        seen.push(id);
+    }
+}
+
+#[test]
+fn an_instance_gets_credentials_of_its_own_role() {
+    let mut world = world();
+    let (life, endpoint) = with_door(&mut world);
+    let root = Root::of(&life);
+    root.role(&["secretsmanager:GetSecretValue"]);
+    let secret = root.secret("one", "first");
+    let arn = create(&life, service(json!({}), Some(ROLE))).unwrap();
+    assert_eq!(life.settle(&arn), "RUNNING");
+    let spec = only_spec(&world, &life);
+    let (own, path) = (address_of(&life, &spec.id), &spec.env[CREDENTIALS]);
+    let (status, given) = ask(endpoint, own, path);
     assert_eq!(status, 200, "{given}");
     let text = |name: &str| given[name].as_str().unwrap();
     assert!(text("AccessKeyId").starts_with("ASIA"));
     assert_eq!(text("RoleArn"), ROLE);
     assert!(text("Expiration").ends_with('Z'));
-    assert_eq!(ask(endpoint, own, &path).1, given, "the same for a while");
-    let client = root.client.with_keys(
-        text("AccessKeyId"),
-        text("SecretAccessKey"),
-        Some(text("Token")),
-    );
+    assert_eq!(ask(endpoint, own, path).1, given, "the same for a while");
+    let (key, secret_key) = (text("AccessKeyId"), text("SecretAccessKey"));
+    let client = root.client.with_keys(key, secret_key, Some(text("Token")));
     let who = life.wait_for(client.call(model::sts(), "GetCallerIdentity", &json!({})));
-    let who = who.ok().text("Arn");
-    assert_eq!(
-        who,
-        format!("arn:aws:sts::111122223333:assumed-role/app/{}", spec.id)
-    );
+    let session = format!("arn:aws:sts::111122223333:assumed-role/app/{}", spec.id);
+    assert_eq!(who.ok().text("Arn"), session);
     let read = json!({ "SecretId": secret });
     let read = life.wait_for(client.call(model::secretsmanager(), "GetSecretValue", &read));
     assert!(read.ok().body.contains("first"));
     let denied = life.wait_for(client.call(model::secretsmanager(), "ListSecrets", &json!({})));
     assert!(denied.is_denied(), "{}", denied.body);
-    // Another address, another path, a service without a role.
-    let other = IpAddr::from(Ipv4Addr::new(127, 1, 99, 99));
-    assert_eq!(ask(endpoint, other, &path).0, 403);
-    assert_eq!(ask(endpoint, own, "/v2/credentials/00").0, 403);
-    assert_eq!(ask(endpoint, own, "/").0, 403);
+}
+
+#[test]
+fn nobody_gets_the_credentials_of_another_instance() {
+    let mut world = world();
+    let (life, endpoint) = with_door(&mut world);
+    Root::of(&life).role(&ALLOWED);
+    let arn = create(&life, service(json!({}), Some(ROLE))).unwrap();
+    assert_eq!(life.settle(&arn), "RUNNING");
+    let one = only_spec(&world, &life).id;
     let mut plain = service(json!({}), None);
     plain["ServiceName"] = json!("plain");
     let plain = create(&life, plain).unwrap();
     assert_eq!(life.settle(&plain), "RUNNING");
-    let second = life
-        .stored_instances()
-        .into_iter()
-        .find(|i| i.id != spec.id)
-        .unwrap();
-    let second_spec = world.instances.spec(&second.id).unwrap();
-    assert!(!second_spec.trusts_platform && !second_spec.defaults.contains_key("AWS_ENDPOINT_URL"));
-    let second_address = life
-        .engine()
-        .fleet
-        .status(&second.id)
-        .unwrap()
-        .address
-        .unwrap()
-        .ip();
-    assert_eq!(
-        ask(endpoint, second_address, &path).0,
-        403,
-        "the path of another"
-    );
-    assert_eq!(
-        ask(
-            endpoint,
-            own,
-            &life.engine().credential_paths.of(&second.id)
-        )
-        .0,
-        403
-    );
-    assert_eq!(
-        ask(
-            endpoint,
-            second_address,
-            &life.engine().credential_paths.of(&second.id)
-        )
-        .0,
-        404
-    );
+    let stored = life.stored_instances().into_iter();
+    let two = stored.map(|i| i.id).find(|id| *id != one).unwrap();
+    let paths = &life.engine().credential_paths;
+    let (at_one, at_two) = (address_of(&life, &one), address_of(&life, &two));
+    let elsewhere = IpAddr::from(Ipv4Addr::new(127, 1, 99, 99));
+    for (from, path, status) in [
+        (at_one, paths.of(&one), 200),
+        (elsewhere, paths.of(&one), 403),
+        (at_two, paths.of(&one), 403),
+        (at_one, paths.of(&two), 403),
+        (at_one, "/v2/credentials/00".to_owned(), 403),
+        (at_one, "/".to_owned(), 403),
+        // It is who it says, and its service has no role.
+        (at_two, paths.of(&two), 404),
+    ] {
+        assert_eq!(ask(endpoint, from, &path).0, status, "{from} {path}");
+    }
 }
 
 #[test]

@@ -16,6 +16,11 @@ fn try_connect(name: &str, address: &str, port: u16) -> String {
     )
 }
 
+/// Prints `<what> worked` or `<what> refused` for a command.
+fn refused(what: &str, command: &str) -> String {
+    format!("if {command} >/dev/null 2>&1; then echo {what} worked; else echo {what} refused; fi\n")
+}
+
 /// Another network behind the machine, in place of the internet.
 struct Internet(Arc<AtomicBool>);
 
@@ -152,11 +157,6 @@ fn privileged_dangerous_calls_fail_and_normal_programs_work() {
     on_a_machine(async |machine| {
         let node = machine.node().await;
         let mut events = node.subscribe();
-        let refused = |what: &str, command: &str| {
-            format!(
-                "if {command} >/dev/null 2>&1; then echo {what} worked; else echo {what} refused; fi\n"
-            )
-        };
         let script = [
             refused("mount", "mount -t tmpfs none /tmp"),
             refused("unshare", "unshare -U true"),
@@ -273,11 +273,6 @@ fn privileged_an_attacker_gets_no_further_than_its_own_container() {
         assert_eq!(line(&mut events, &victim.id).await, "ready");
         let neighbour = address(&node, &victim.id).await.to_string();
         let gateway = machine.config.instance_network.gateway().to_string();
-        let refused = |what: &str, command: &str| {
-            format!(
-                "if {command} >/dev/null 2>&1; then echo {what} worked; else echo {what} refused; fi\n"
-            )
-        };
         let script = [
             // Frames of its own making: forged ARP, and reading what others send.
             refused(
