@@ -1,9 +1,11 @@
 //! Making an instance.
 
 use crate::cgroup::Limits;
+use crate::config::DOORS_ADDRESS;
 use crate::error::{NodeError, Step};
 use crate::instance::shim::{self, Handover};
 use crate::instance::{Instance, link};
+use crate::network;
 use crate::node::{Inner, failed};
 use crate::plan::{Surroundings, environment, plan};
 use crate::pool::Slot;
@@ -81,7 +83,7 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
         InstanceState::Starting,
     );
     let instance = Arc::new(instance);
-    keep_disk(&instance, &slot).map_err(failed)?;
+    set_apart(&instance, &slot).map_err(failed)?;
     let worker = inner.clone();
     let work = move || {
         start(
@@ -109,11 +111,13 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
     Ok(instance)
 }
 
-/// Keeps the disk of a build open, for its changes.
-fn keep_disk(instance: &Instance, slot: &Slot) -> Result<(), NodeError> {
+/// What a build has otherwise than a service: its disk is kept open, for its changes, and the platform has no doors for it.
+/// Blocks for a moment.
+fn set_apart(instance: &Instance, slot: &Slot) -> Result<(), NodeError> {
     if instance.class == InstanceClass::Build {
         let disk = slot.disk.mount.try_clone();
         instance.keep_disk(disk.step("keep the disk of a build")?);
+        network::close(&slot.namespace.descriptor, DOORS_ADDRESS)?;
     }
     Ok(())
 }

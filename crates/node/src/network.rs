@@ -12,7 +12,7 @@ mod resolvers;
 mod sysctl;
 
 pub use addresses::Subnet;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, close};
 
 use crate::config::NodeConfig;
 use crate::error::NodeError;

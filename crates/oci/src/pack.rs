@@ -39,7 +39,8 @@ pub struct PackOptions {
     pub prefix: String,
     /// Paths in the directory that are packed, without slashes around them; an empty path is everything.
     pub below: Vec<String>,
-    /// Paths in the directory that are left out, with what is below them.
+    /// Paths in the directory that are left out, with what is below them. `*` and `?` stand for any part and any character of
+    /// a name, `**` for any names.
     pub without: Vec<String>,
     /// The time of every entry, in seconds since the Unix epoch.
     pub time: u64,
@@ -237,6 +238,34 @@ mod tests {
         }
         let text = packed(root.path(), &options()).unwrap_err().to_string();
         assert_eq!(text, "there is more than 100 files and directories");
+    }
+
+    #[test]
+    fn patterns_leave_out_what_they_stand_for() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            "a.pyc",
+            "a.py",
+            "sub/b.pyc",
+            "sub/deep/__pycache__/c",
+            "sub/deep/d",
+            ".env.local",
+        ] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let mut options = options();
+        options.without = ["*.pyc", "**/__pycache__", ".env*"]
+            .map(str::to_owned)
+            .into();
+        let names: Vec<String> = listed(&packed(root.path(), &options).unwrap())
+            .iter()
+            .filter_map(|line| line.split(' ').next())
+            .filter(|name| !name.ends_with('/'))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(names, ["app/a.py", "app/sub/b.pyc", "app/sub/deep/d"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::netlink::{Netlink, Request};
 use crate::error::{NodeError, Step};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use std::net::Ipv4Addr;
 
 /// A prepared namespace.
@@ -57,6 +57,23 @@ pub fn create(ends: &Ends) -> Result<OwnedFd, NodeError> {
     let descriptor = inside?;
     settle_outside(&ends.interface)?;
     Ok(descriptor)
+}
+
+/// Closes the way from a namespace to an address.
+pub fn close(namespace: &OwnedFd, address: Ipv4Addr) -> Result<(), NodeError> {
+    let namespace = namespace.try_clone().step("keep a network namespace")?;
+    // A thread of its own, for it does not come back.
+    std::thread::Builder::new()
+        .name("netns".to_owned())
+        .spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)
+                .step("enter a network namespace")?;
+            Netlink::open()?.apply(&[Request::unreachable(address)])
+        })
+        .step("start a thread for a network namespace")?
+        .join()
+        .map_err(|_| NodeError::step("close a way", "its thread panicked"))?
 }
 
 fn build(mut outside: Netlink, ends: &Ends) -> Result<OwnedFd, NodeError> {

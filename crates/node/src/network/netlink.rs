@@ -11,6 +11,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 const NLMSG_HEADER_BYTES: usize = 16;
 const IFINFO_BYTES: usize = 16;
+const ROUTE_TYPE_AT: usize = 7;
 const VETH_INFO_PEER: u16 = 1;
 
 /// A message under construction.
@@ -111,6 +112,16 @@ impl Request {
         );
         request.attribute(libc::RTA_GATEWAY, &gateway.octets());
         request.attribute(libc::RTA_OIF, &(index as u32).to_ne_bytes());
+        request
+    }
+
+    /// Answers one address with "unreachable", before any other route.
+    pub fn unreachable(destination: Ipv4Addr) -> Request {
+        let scope = libc::RT_SCOPE_UNIVERSE;
+        let mut request = Request::route(32, scope, format!("close the way to {destination}"));
+        // The last byte of the header (rtnetlink(7), `rtm_type`).
+        request.bytes[ROUTE_TYPE_AT] = libc::RTN_UNREACHABLE;
+        request.attribute(libc::RTA_DST, &destination.octets());
         request
     }
 

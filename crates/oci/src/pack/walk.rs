@@ -336,8 +336,52 @@ impl<W: Write> Walk<'_, W> {
 
     fn is_left_out(&self, path: &Path) -> bool {
         let without = &self.options.without;
-        without.iter().any(|root| path.starts_with(root))
+        without.iter().any(|root| match root.contains(['*', '?']) {
+            true => fits(root, &path.to_string_lossy()),
+            false => path.starts_with(root),
+        })
     }
+}
+
+/// Whether a pattern stands for a path or a directory above it: `*` and `?` within a name, `**` for any names.
+fn fits(pattern: &str, path: &str) -> bool {
+    fn names(pattern: &[&str], path: &[&str]) -> bool {
+        match pattern.split_first() {
+            None => true,
+            Some((&"**", rest)) => (0..path.len()).any(|skipped| names(rest, &path[skipped..])),
+            Some((first, rest)) => path.split_first().is_some_and(|(name, below)| {
+                name_fits(first.as_bytes(), name.as_bytes()) && names(rest, below)
+            }),
+        }
+    }
+    let pattern: Vec<&str> = pattern.split('/').collect();
+    names(&pattern, &path.split('/').collect::<Vec<_>>())
+}
+
+/// One name; going back to the last star only, which is enough and takes no more than the product of the lengths.
+fn name_fits(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut of, mut star) = (0, 0, None);
+    while of < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, of));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == name[of] => {
+                at += 1;
+                of += 1;
+            }
+            _ => match star {
+                Some((position, taken)) => {
+                    star = Some((position, taken + 1));
+                    at = position + 1;
+                    of = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 fn open(item: &Item<'_>, flags: OFlags) -> Result<OwnedFd, PackError> {
