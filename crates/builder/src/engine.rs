@@ -7,6 +7,7 @@ mod mask;
 mod pipeline;
 mod sandbox;
 mod script;
+mod stages;
 mod tools;
 
 pub use sandbox::Chance;
@@ -23,8 +24,8 @@ use keep::Keep;
 use mask::Mask;
 use sandbox::Sandbox;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 /// What the pins of this engine begin with; they are for nobody else to remove.
@@ -76,6 +77,7 @@ impl Builder {
             options,
             chance,
             mask,
+            kept: Mutex::default(),
         });
         let bases = Bases::new(sandbox.clone(), authorities, clock.clone());
         let keep = Keep::new(sandbox.clone(), clock);
@@ -103,8 +105,8 @@ impl Build for Builder {
     async fn build(&self, request: &BuildRequest, log: &dyn BuildLog) -> Result<Built, Failure> {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
-        let queue_max = self.sandbox.options.queue_max;
-        if ahead >= queue_max.saturating_add(self.sandbox.options.parallel) {
+        let queue_max = self.sandbox.options.queue_max.max(1);
+        if ahead >= queue_max {
             let text =
                 format!("{queue_max} builds wait already; deploy again when some of them are done");
             return Err(Failure::new(FailureKind::Capacity, text));

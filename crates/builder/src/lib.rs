@@ -3,6 +3,7 @@
 //! The control plane asks for a build through [`Build`] and knows nothing of how it is done.
 
 pub mod detect;
+mod dockerfile;
 mod engine;
 pub mod file;
 mod installs;

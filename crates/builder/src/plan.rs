@@ -19,6 +19,10 @@ pub enum Phase {
     PostBuild,
     /// `pre-run`.
     PreRun,
+    /// `RUN` of a Dockerfile.
+    Run,
+    /// `COPY` of a Dockerfile.
+    Copy,
 }
 
 impl Phase {
@@ -29,6 +33,8 @@ impl Phase {
             Phase::Build => "build",
             Phase::PostBuild => "post-build",
             Phase::PreRun => "pre-run",
+            Phase::Run => "RUN",
+            Phase::Copy => "COPY",
         }
     }
 }

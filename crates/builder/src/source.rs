@@ -32,6 +32,8 @@ pub struct SourceLayer {
 /// A directory with a source.
 pub struct SourceTree {
     directory: OwnedFd,
+    /// What is no part of it.
+    without: Vec<String>,
 }
 
 impl SourceTree {
@@ -39,7 +41,15 @@ impl SourceTree {
     pub fn open(path: &Path) -> io::Result<SourceTree> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(SourceTree { directory })
+        Ok(SourceTree {
+            directory,
+            without: vec![".git".to_owned()],
+        })
+    }
+
+    /// Leaves out more, as [`PackOptions::without`] says it.
+    pub fn leave_out(&mut self, paths: impl IntoIterator<Item = String>) {
+        self.without.extend(paths);
     }
 
     /// Reads a file of bounded size. Symbolic links are not followed: a source could point to anything on this machine.
@@ -85,43 +95,58 @@ impl SourceTree {
         rustix::fs::openat2(&self.directory, path, flags, Mode::empty(), resolve).is_ok()
     }
 
-    /// Makes the layer. Blocks.
+    /// Makes the layer, under `/app`. Blocks.
     pub fn layer(
         &self,
         store: &ContentStore,
         limits: &BuildLimits,
     ) -> Result<SourceLayer, PackError> {
-        let mut hasher = Hasher(Context::new(&SHA256));
-        pack(self.directory.as_fd(), &options(limits, 0), &mut hasher)?;
-        let digest = hasher.0.finish();
-        let number = digest
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+        self.layer_at(store, limits, APP)
+    }
+
+    /// Makes the layer, under another directory. Blocks.
+    pub fn layer_at(
+        &self,
+        store: &ContentStore,
+        limits: &BuildLimits,
+        at: &str,
+    ) -> Result<SourceLayer, PackError> {
+        let digest = self.digest(limits, vec![String::new()])?;
+        let digits = digest.hex().bytes().take(16);
+        let number = digits.fold(0_u64, |all, digit| (all << 4) | u64::from(digit & 0xf));
         let time = TIME_FIRST + number % TIME_RANGE;
         let failed = |error: apron_oci::OciError| PackError::Io {
             what: "store the source".to_owned(),
             error: io::Error::other(error.to_string()),
         };
         let mut writer = store.layer_writer().map_err(failed)?;
-        pack(self.directory.as_fd(), &options(limits, time), &mut writer)?;
+        let options = self.options(limits, at, time);
+        pack(self.directory.as_fd(), &options, &mut writer)?;
         let layer = writer.finish().map_err(failed)?;
         Ok(SourceLayer { layer, time })
     }
-}
 
-fn options(limits: &BuildLimits, time: u64) -> PackOptions {
-    PackOptions {
-        source: Source::Plain,
-        owners: Owners::Root,
-        prefix: APP.trim_start_matches('/').to_owned(),
-        below: vec![String::new()],
-        without: vec![".git".to_owned()],
-        time,
-        bytes_max: limits.source_bytes,
-        entries_max: limits.source_entries,
-        depth_max: DEPTH_MAX,
+    /// A digest of what is below some paths. Blocks.
+    pub fn digest(&self, limits: &BuildLimits, below: Vec<String>) -> Result<Digest, PackError> {
+        let mut hasher = Hasher(Context::new(&SHA256));
+        let mut options = self.options(limits, APP, 0);
+        options.below = below;
+        pack(self.directory.as_fd(), &options, &mut hasher)?;
+        Ok(digest_of(&[hasher.0.finish().as_ref()]))
+    }
+
+    fn options(&self, limits: &BuildLimits, at: &str, time: u64) -> PackOptions {
+        PackOptions {
+            source: Source::Plain,
+            owners: Owners::Root,
+            prefix: at.trim_start_matches('/').to_owned(),
+            below: vec![String::new()],
+            without: self.without.clone(),
+            time,
+            bytes_max: limits.source_bytes,
+            entries_max: limits.source_entries,
+            depth_max: DEPTH_MAX,
+        }
     }
 }
 

@@ -82,6 +82,7 @@ impl Bases {
             Some(reference) => self.pulled(reference, log).await?,
             None => self.of_recipe(runtime, lock, log).await?,
         };
+        self.sandbox.keep_unpacked(base.digest.as_str()).await?;
         match (lock, &base.version) {
             (Some(lock), Some(version))
                 if !is_version_of(version, lock) && runtime.substitute.is_none() =>
@@ -98,11 +99,14 @@ impl Bases {
         }
     }
 
+    /// An image that a source names.
+    pub async fn image(&self, reference: &str, log: &dyn BuildLog) -> Result<Base, Failure> {
+        self.pulled(reference, log).await
+    }
+
     async fn pulled(&self, reference: &str, log: &dyn BuildLog) -> Result<Base, Failure> {
         let failed = |error: String| {
-            let text = format!(
-                "the base image {reference}, which the operator has set, cannot be had: {error}"
-            );
+            let text = format!("the base image {reference} cannot be had: {error}");
             Failure::new(FailureKind::ImagePull, text)
         };
         let name = ImageName::parse(reference).map_err(|error| failed(error.to_string()))?;
@@ -258,6 +262,8 @@ impl Bases {
     ) -> Result<NewImage, Failure> {
         let packages = runtime.packages.join(" ");
         let mut commands = vec![
+            // Manuals are left out, but packages of Java link to theirs and fail without the directory.
+            "mkdir -p /usr/share/man/man1".to_owned(),
             "apt-get -q -o Acquire::Retries=3 update".to_owned(),
             format!(
                 "apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends {packages}"

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const RESULT_DAYS: u64 = 7;
 
 /// Results kept per service.
-const RESULTS_MAX: usize = 6;
+const RESULTS_MAX: usize = 32;
 
 /// Days that directories of downloads are kept.
 const CACHE_DAYS: u64 = 30;

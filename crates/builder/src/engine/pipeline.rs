@@ -3,6 +3,7 @@
 use super::base::{BASE_TIME, Base, Bases};
 use super::keep::Keep;
 use super::sandbox::{Finished, Job, NEVER_SHIPPED, Sandbox, blocking, deadline, platform};
+use super::stages;
 use crate::BuildLog;
 use crate::file;
 use crate::installs;
@@ -38,10 +39,7 @@ pub async fn build(
     let tree = SourceTree::open(&request.source)
         .map_err(|error| platform(format!("the source cannot be opened: {error}")))?;
     if request.configuration == Configuration::Dockerfile {
-        return Err(Failure::new(
-            FailureKind::Build,
-            "builds from Dockerfiles are not available yet; add an apprunner.yaml, or push an image",
-        ));
+        return stages::build(sandbox, bases, keep, request, log).await;
     }
     let plan = read_plan(&tree, request, log)?;
     let base = bases.base(plan.runtime, plan.lock.as_deref(), log).await?;
@@ -107,7 +105,7 @@ fn read_plan(
     plan(&request.configuration, &request.directory, text.as_deref()).map_err(refuse)
 }
 
-fn unpackable(error: PackError) -> Failure {
+pub fn unpackable(error: PackError) -> Failure {
     let kind = match &error {
         PackError::Io { .. } => FailureKind::Platform,
         _ => FailureKind::Build,

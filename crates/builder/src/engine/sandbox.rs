@@ -12,16 +12,19 @@ use apron_compute::{
 };
 use apron_domain::{Digest, Failure, FailureKind, InstanceId, ServiceId};
 use apron_oci::{ContentStore, Layer, NewImage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 /// The port a build's instance is given; nothing listens there.
 const PORT: u16 = 8080;
+
+/// Lines of one script that are written to the log; a command that says more says it to nobody, but for its end.
+const LINES_LOGGED_MAX: usize = 20_000;
 
 /// Directories that a build writes and nobody ships: the platform's own, and what is temporary.
 pub const NEVER_SHIPPED: &[&str] = &[
@@ -54,6 +57,8 @@ pub struct Sandbox {
     pub chance: Chance,
     /// What is kept out of logs.
     pub mask: Mask,
+    /// Images whose unpacked layers are kept for the next build.
+    pub kept: Mutex<BTreeSet<Digest>>,
 }
 
 /// What is to be run.
@@ -147,6 +152,16 @@ impl Sandbox {
         Err(self.failure(&progress, job.steps, how, exhausted))
     }
 
+    /// Keeps the layers of an image unpacked: most builds begin with it.
+    pub async fn keep_unpacked(&self, image: &str) -> Result<(), Failure> {
+        let kept = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert(Digest::parse(image).map_err(platform)?);
+            kept.clone()
+        };
+        self.compute.retain_images(&kept).await.map_err(refused)
+    }
+
     /// What the instance is made from; its image has the script as a layer of its own.
     async fn instance(
         &self,
@@ -203,6 +218,7 @@ impl Sandbox {
         steps: &[Step],
         log: &dyn BuildLog,
     ) -> Result<Exit, Failure> {
+        let mut logged = 0;
         while let Some(event) = events.recv().await {
             match event {
                 ComputeEvent::Started { .. } => {}
@@ -222,7 +238,14 @@ impl Sandbox {
                             ));
                         }
                         Said::Done => {}
-                        Said::Line => log.line(&format!("[Build] {line}")),
+                        Said::Line => {
+                            logged += 1;
+                            if logged < LINES_LOGGED_MAX {
+                                log.line(&format!("[Build] {line}"));
+                            } else if logged == LINES_LOGGED_MAX {
+                                log.line("[AppRunner] Further output of the build is not shown.");
+                            }
+                        }
                     }
                 }
             }

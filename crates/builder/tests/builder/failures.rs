@@ -174,7 +174,9 @@ fn privileged_builds_reach_nothing_of_the_machine_and_no_other_instance() {
              gateway = '.'.join(str(int(gateway[i:i + 2], 16)) for i in (6, 4, 2, 0))\n\
              print('machine', reaches(gateway, {port}))\n\
              print('other', reaches('{}', {}))\n\
-             print('metadata', reaches('169.254.169.254', 80))\n",
+             print('metadata', reaches('169.254.169.254', 80))\n\
+             print('doors', reaches('169.254.170.2', 443))\n\
+             print('routes', 'FEA9AA' in open('/proc/net/route').read() or '02AAFEA9' in open('/proc/net/route').read())\n",
             address.ip(),
             address.port()
         );
@@ -183,7 +185,13 @@ fn privileged_builds_reach_nothing_of_the_machine_and_no_other_instance() {
         let (result, lines) = machine.build(&request).await;
         result.unwrap();
         let text = lines.text();
-        for line in ["machine False", "other False", "metadata False"] {
+        for line in [
+            "machine False",
+            "other False",
+            "metadata False",
+            "doors False",
+            "routes True",
+        ] {
             assert!(text.contains(line), "{text}");
         }
         machine.services.remove(&other).await.unwrap();

@@ -20,6 +20,9 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Where a test works.
 pub struct Machine {
     pub services: Arc<dyn Compute>,
+    /// Image content; what measures looks into it.
+    #[allow(dead_code, reason = "the tests ask the engine alone")]
+    pub content: Arc<ContentStore>,
     pub builds: Arc<dyn Compute>,
     pub builder: Arc<Builder>,
     number: u32,
@@ -50,6 +53,10 @@ pub fn on_a_machine<F>(
 ) where
     F: Future<Output = ()>,
 {
+    // One process at a time writes to a store.
+    std::fs::create_dir_all(state()).unwrap();
+    let alone = std::fs::File::create(state().join("lock")).unwrap();
+    alone.lock().unwrap();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let directory = tempfile::Builder::new()
         .prefix("apron-builder-test-")
@@ -85,6 +92,7 @@ pub fn on_a_machine<F>(
         std::panic::resume_unwind(panic);
     }
     purged.expect("purging after the test");
+    drop(alone);
 }
 
 impl Machine {
@@ -95,7 +103,7 @@ impl Machine {
             .unwrap();
         let (services, builds) = part(node).await.unwrap();
         let builder = Builder::open(Parts {
-            content,
+            content: content.clone(),
             compute: builds.clone(),
             options,
             authorities: Vec::new(),
@@ -104,6 +112,7 @@ impl Machine {
         });
         Arc::new(Machine {
             services,
+            content,
             builds,
             builder,
             number,
@@ -264,7 +273,7 @@ async fn get(address: std::net::SocketAddr) -> String {
 }
 
 /// What is kept between runs.
-fn state() -> PathBuf {
+pub fn state() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(3).unwrap();
     target.join("assets/builder-test")
@@ -292,7 +301,7 @@ fn now() -> Millis {
     Millis(since.as_millis() as u64)
 }
 
-fn random() -> [u8; 16] {
+pub fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     let mut file = std::fs::File::open("/dev/urandom").unwrap();
     std::io::Read::read_exact(&mut file, &mut bytes).unwrap();
