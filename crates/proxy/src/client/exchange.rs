@@ -41,6 +41,14 @@ pub(super) enum End {
     Again,
 }
 
+/// What comes after an exchange.
+pub(super) enum After<'a> {
+    /// Nothing: this is how it ended.
+    Ended(End),
+    /// The two connections are a tunnel until they end.
+    Tunnel(Pin<Box<dyn Future<Output = Next> + 'a>>),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
     /// Body or head are not yet sent.
@@ -122,13 +130,18 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
         }
     }
 
-    /// Runs the exchange to its end.
-    pub(super) async fn run(mut self, slot: &Slot) -> End {
+    /// Runs the exchange to its end; what is left to do then is [`Exchange::finish`]'s.
+    pub(super) async fn run(&mut self, slot: &Slot) -> End {
         let idle = self.intake.route.idle_timeout;
         self.client.deadline.set_idle(idle);
         let end = std::future::poll_fn(|context| self.poll(context, slot)).await;
         self.client.deadline.set_idle(None);
         self.client.deadline.forget_sweep();
+        end
+    }
+
+    /// Counts what was moved, and keeps the upstream connection or lets the two connections become a tunnel.
+    pub(super) fn finish(self, end: End, slot: &Slot) -> After<'a> {
         self.finished.bytes_in += self.request.read_bytes();
         if self.switched {
             let Exchange {
@@ -144,12 +157,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
             let idle = intake.route.idle_timeout.unwrap_or(IDLE_MAX);
             let upstream = (upstream.stream, answered.inbox);
             let tunnel = tunnel::tunnel(client, upstream, interim, (websocket, idle), finished);
-            return End::Next(Box::pin(tunnel).await);
+            return After::Tunnel(Box::pin(tunnel));
         }
         if let Some(response) = &self.response {
             self.finished.bytes_out += response.flow.read_bytes();
         }
-        match end {
+        After::Ended(match end {
             // Half an interim response is on its way; an answer after it would not be understood.
             End::Failed(_) if !self.interim.is_empty() => End::Next(Next::Reset),
             End::Next(Next::Request | Next::Close) => {
@@ -157,7 +170,7 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
                 end
             }
             end => end,
-        }
+        })
     }
 
     fn poll(&mut self, context: &mut Context<'_>, slot: &Slot) -> Poll<End> {

@@ -1,6 +1,6 @@
 //! Forwarding a request: a place, a connection, an exchange; again where that is safe.
 
-use super::exchange::{End, Exchange};
+use super::exchange::{After, End, Exchange};
 use super::side::Side;
 use super::{Client, ClientIo, Next, READ_AHEAD_BYTES_MAX};
 use crate::deadline::Deadline;
@@ -43,9 +43,13 @@ impl<C: ClientIo> Client<C> {
                         return Box::pin(self.fail(reason, &intake, &mut record)).await;
                     }
                 };
-            let end = Exchange::new(self, upstream, &intake, &mut record.finished)
-                .run(&slot)
-                .await;
+            // Run where it is: a future that takes it over would hold it twice.
+            let mut exchange = Exchange::new(self, upstream, &intake, &mut record.finished);
+            let end = exchange.run(&slot).await;
+            let end = match exchange.finish(end, &slot) {
+                After::Ended(end) => end,
+                After::Tunnel(tunnel) => End::Next(tunnel.await),
+            };
             // The response has begun or the body is gone in all cases but a retry, so the head is needed there only.
             match end {
                 End::Next(next) => return next,
