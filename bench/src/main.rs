@@ -38,11 +38,12 @@ struct Arguments {
 /// One measurement: its name, and what it answers in Markdown.
 type Measurement = (&'static str, fn(u32) -> Result<String>);
 
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     ("update", |runs| Ok(update::measure(runs)?.render())),
     ("start", |runs| Ok(examples::start(runs)?.render())),
     ("thaw", |runs| Ok(examples::thaw(runs)?.render())),
     ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
+    ("build", |runs| Ok(examples::build(runs)?.render())),
     ("memory", |runs| Ok(memory::measure(runs)?.render())),
     ("scaling", scaling::measure),
     ("api", |_| api::measure()),

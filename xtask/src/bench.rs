@@ -56,6 +56,8 @@ pub fn run(options: &Options) -> Result<()> {
                 "-p",
                 "apron-bench",
                 "-p",
+                "apron-builder",
+                "-p",
                 "apron-node",
                 "-p",
                 "apron-oci",

@@ -1,8 +1,9 @@
 //! How long a build takes, from the request to an answer of the application: the first, one without a change, and one with a
 //! changed line; next to `buildah` with an equivalent Dockerfile on the same base image. Needs what the tests need, and
-//! buildah.
+//! buildah. Prints its result as JSON in its last line.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on fails")]
 
+#[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/builder/machine.rs"]
 mod machine;
 
@@ -18,42 +19,65 @@ use std::time::{Duration, Instant};
 const DOCKERFILE: &str = "FROM oci:base\nWORKDIR /app\nCOPY requirements.txt .\n\
      RUN pip3 install -r requirements.txt\nCOPY . .\nRUN python3 -m compileall -q .\nCMD [\"python3\", \"app.py\"]\n";
 
+/// What each turn of a run measures.
+const TURNS: [&str; 3] = ["first build", "no change", "a changed line"];
+
 fn main() {
-    on_a_machine(BuilderOptions::default(), async |machine| {
-        let source = tempfile::tempdir().unwrap();
-        for file in ["app.py", "apprunner.yaml", "requirements.txt"] {
-            std::fs::copy(apps().join("python").join(file), source.path().join(file)).unwrap();
+    let mut arguments = std::env::args().skip(1);
+    let runs = match (arguments.next().as_deref(), arguments.next()) {
+        (Some("--runs"), Some(runs)) => runs.parse().expect("a number of runs"),
+        _ => 3,
+    };
+    on_a_machine(BuilderOptions::default(), async move |machine| {
+        let mut ours = [const { Vec::new() }; 3];
+        let mut theirs = [const { Vec::new() }; 3];
+        for _ in 0..runs {
+            run(&machine, &mut ours, &mut theirs).await;
         }
-        let mut request = machine.request(source.path());
-        // The base image is there; nothing else of this service is.
-        request.service = ServiceId::from_random(machine::random());
-        let mut ours = Vec::new();
-        for turn in 0..3 {
-            change(source.path(), turn);
-            ours.push(build(&machine, &request).await);
-        }
-        let work = tempfile::tempdir().unwrap();
-        let built = machine.built(&request).await;
-        layout(&machine, built.image.as_str(), &work.path().join("base")).await;
-        std::fs::write(source.path().join("Dockerfile"), DOCKERFILE).unwrap();
-        std::fs::remove_file(source.path().join("apprunner.yaml")).unwrap();
-        let mut theirs = Vec::new();
-        for turn in 0..3 {
-            change(source.path(), turn);
-            theirs.push(buildah(work.path(), source.path()));
-        }
-        println!(
-            "\n| | Apron, to the first answer | of which the build | buildah, the image alone |"
-        );
-        println!("|---|---|---|---|");
-        let names = ["first build", "no change", "a changed line"];
-        for ((name, (build, answer)), theirs) in names.iter().zip(ours).zip(theirs) {
-            println!(
-                "| {name} | {:.2?} | {build:.2?} | {theirs:.2?} |",
-                build + answer
-            );
-        }
+        let rows: Vec<Value> = [("Apron", &mut ours), ("buildah", &mut theirs)]
+            .into_iter()
+            .flat_map(|(who, all)| {
+                all.iter_mut()
+                    .zip(TURNS)
+                    .map(move |(times, turn)| row(who, turn, times))
+            })
+            .collect();
+        println!("{}", json!({ "rows": rows }));
     });
+}
+
+fn row(who: &str, turn: &str, times: &mut [Duration]) -> Value {
+    times.sort();
+    let at = |part: usize| {
+        let index = (times.len() * part / 100).min(times.len().saturating_sub(1));
+        times
+            .get(index)
+            .map_or(0.0, |time| time.as_secs_f64() * 1000.0)
+    };
+    json!({"who": format!("{who}: {turn}"), "p50_ms": at(50), "p95_ms": at(95)})
+}
+
+async fn run(machine: &Machine, ours: &mut [Vec<Duration>; 3], theirs: &mut [Vec<Duration>; 3]) {
+    let source = tempfile::tempdir().unwrap();
+    for file in ["app.py", "apprunner.yaml", "requirements.txt"] {
+        std::fs::copy(apps().join("python").join(file), source.path().join(file)).unwrap();
+    }
+    let mut request = machine.request(source.path());
+    // The base image is there; nothing else of this service is.
+    request.service = ServiceId::from_random(machine::random());
+    for (turn, times) in ours.iter_mut().enumerate() {
+        change(source.path(), turn);
+        times.push(build(machine, &request).await);
+    }
+    let work = tempfile::tempdir().unwrap();
+    let built = machine.built(&request).await;
+    layout(machine, built.image.as_str(), &work.path().join("base")).await;
+    std::fs::write(source.path().join("Dockerfile"), DOCKERFILE).unwrap();
+    std::fs::remove_file(source.path().join("apprunner.yaml")).unwrap();
+    for (turn, times) in theirs.iter_mut().enumerate() {
+        change(source.path(), turn);
+        times.push(buildah(work.path(), source.path()));
+    }
 }
 
 /// The second turn changes nothing, the third a line.
@@ -66,12 +90,11 @@ fn change(source: &Path, turn: usize) {
     std::fs::write(source.join("app.py"), text).unwrap();
 }
 
-async fn build(machine: &Machine, request: &BuildRequest) -> (Duration, Duration) {
+async fn build(machine: &Machine, request: &BuildRequest) -> Duration {
     let begun = Instant::now();
     let built = machine.built(request).await;
-    let build = begun.elapsed();
     machine.answer(&built).await;
-    (build, begun.elapsed() - build)
+    begun.elapsed()
 }
 
 /// Writes the base image of a built one as an OCI image layout.

@@ -16,6 +16,9 @@ use tokio::sync::mpsc;
 /// The time of everything in a base image, in seconds since the Unix epoch: 2020-01-01.
 pub const BASE_TIME: u64 = 1_577_836_800;
 
+/// Counts up when what all recipes do changes, so that base images are made anew.
+const RECIPES: u32 = 2;
+
 /// The label that has the version of the language.
 const VERSION_LABEL: &str = "io.apron.runtime-version";
 
@@ -147,7 +150,7 @@ impl Bases {
         let key = format!(
             "{}-{}",
             runtime.yaml,
-            short(&format!("{runtime:?}{version}{}", self.ground()))
+            short(&format!("{RECIPES}{runtime:?}{version}{}", self.ground()))
         );
         let (lines, mut said) = mpsc::channel(LINES_MAX);
         let work = tokio::spawn(

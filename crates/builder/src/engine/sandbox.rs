@@ -225,27 +225,9 @@ impl Sandbox {
                 ComputeEvent::Exited { exit, .. } => return Ok(exit),
                 ComputeEvent::Output { line, .. } => {
                     let line = self.mask.apply(line);
-                    match progress.take(&line) {
-                        Said::Begins(number) => {
-                            let Some(step) = steps.get(number) else {
-                                continue;
-                            };
-                            let command = self.mask.apply(step.command.clone());
-                            log.line(&format!(
-                                "[Build] {} $ {}",
-                                step.phase.key(),
-                                one_line(&command)
-                            ));
-                        }
-                        Said::Done => {}
-                        Said::Line => {
-                            logged += 1;
-                            if logged < LINES_LOGGED_MAX {
-                                log.line(&format!("[Build] {line}"));
-                            } else if logged == LINES_LOGGED_MAX {
-                                log.line("[AppRunner] Further output of the build is not shown.");
-                            }
-                        }
+                    let parts: Vec<&str> = progress.parts(&line).collect();
+                    for part in parts {
+                        self.told(progress, part, steps, &mut logged, log);
                     }
                 }
             }
@@ -253,6 +235,35 @@ impl Sandbox {
         Err(platform(
             "the backend ended its events in the middle of a build",
         ))
+    }
+
+    /// Takes in what a script said, and logs it.
+    fn told(
+        &self,
+        progress: &mut Progress,
+        line: &str,
+        steps: &[Step],
+        logged: &mut usize,
+        log: &dyn BuildLog,
+    ) {
+        match progress.take(line) {
+            Said::Begins(number) => {
+                if let Some(step) = steps.get(number) {
+                    let command = self.mask.apply(step.command.clone());
+                    let phase = step.phase.key();
+                    log.line(&format!("[Build] {phase} $ {}", one_line(&command)));
+                }
+            }
+            Said::Done => {}
+            Said::Line => {
+                *logged += 1;
+                if *logged < LINES_LOGGED_MAX {
+                    log.line(&format!("[Build] {line}"));
+                } else if *logged == LINES_LOGGED_MAX {
+                    log.line("[AppRunner] Further output of the build is not shown.");
+                }
+            }
+        }
     }
 
     fn failure(

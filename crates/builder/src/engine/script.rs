@@ -73,7 +73,20 @@ impl Progress {
         }
     }
 
-    /// Takes a line in.
+    /// What a command said and a mark, each of which a line may have: what a command says last need not have an end.
+    pub fn parts<'l>(&self, line: &'l str) -> impl Iterator<Item = &'l str> + use<'l> {
+        let (said, mark) = match line.find(&self.mark) {
+            Some(0) => (None, Some(line)),
+            Some(at) => {
+                let (said, mark) = line.split_at(at);
+                (Some(said), Some(mark))
+            }
+            None => (Some(line), None),
+        };
+        said.into_iter().chain(mark)
+    }
+
+    /// Takes a part of a line in.
     pub fn take(&mut self, line: &str) -> Said {
         let number = line
             .strip_prefix(self.mark.as_str())
@@ -136,7 +149,9 @@ mod tests {
             .unwrap();
         let mut progress = Progress::new("m4rk", steps.len());
         for line in String::from_utf8(output.stdout).unwrap().lines() {
-            progress.take(line);
+            for part in progress.parts(line).collect::<Vec<_>>() {
+                progress.take(part);
+            }
         }
         (output.status.code(), progress)
     }
@@ -153,6 +168,9 @@ mod tests {
         let (code, progress) = run(&["echo one", "echo two >&2; exit 7", "echo three"], at);
         assert_eq!((code, progress.current()), (Some(7), Some(1)));
         assert!(!progress.is_done());
+        assert_eq!(progress.tail(), ["two"]);
+        let (code, progress) = run(&["printf one", "printf two"], at);
+        assert_eq!((code, progress.is_done()), (Some(0), true));
         assert_eq!(progress.tail(), ["two"]);
         let (code, progress) = run(&["true"], "/nowhere/at/all");
         assert_eq!((code, progress.current()), (Some(NO_DIRECTORY), None));
