@@ -44,6 +44,7 @@ pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
         let _ = rustix::process::setsid();
     }
     require_root()?;
+    keep_memory_private();
     let filter = EnvFilter::try_from_env("APRON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -67,6 +68,14 @@ pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
         tracing::error!("{error:#}");
     }
     result
+}
+
+/// This process has keys and secrets in its memory: whatever ends it, the kernel writes none of that into a file.
+fn keep_memory_private() {
+    let private = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(private) {
+        eprintln!("apron: core files of the control plane cannot be prevented: {error}");
+    }
 }
 
 /// Fails with what to do unless this is root.

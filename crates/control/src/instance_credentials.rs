@@ -124,9 +124,8 @@ impl InstanceCredentials {
             .timer(TokioTimer::new())
             .header_read_timeout(CONNECTION_WITHIN);
         let conversation = builder.serve_connection(TokioIo::new(stream), answer);
-        match tokio::time::timeout(CONNECTION_WITHIN, conversation).await {
-            Ok(Err(error)) => tracing::debug!(%error, "connection of an instance ended"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_WITHIN, conversation).await {
+            tracing::debug!(%error, "connection of an instance ended");
         }
     }
 

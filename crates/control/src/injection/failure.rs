@@ -31,7 +31,7 @@ pub enum InjectionError {
         /// The secret or parameter.
         source_name: String,
         /// What Secrets Manager or Parameter Store answered.
-        error: ApiError,
+        error: Box<ApiError>,
     },
     /// The secret is there and not what the variable needs.
     #[error("the value of the variable `{variable}` cannot be taken from {source_name}: {reason}")]

@@ -36,7 +36,7 @@ impl Injection {
         let refused = |error: ApiError| InjectionError::Refused {
             variable: variable.to_owned(),
             source_name: reference.to_string(),
-            error,
+            error: Box::new(error),
         };
         let content = |reason: String| InjectionError::Content {
             variable: variable.to_owned(),
