@@ -6,6 +6,7 @@ pub mod detect;
 mod dockerfile;
 mod engine;
 pub mod file;
+pub mod git;
 mod installs;
 mod options;
 mod plan;
