@@ -50,6 +50,8 @@ pub const BUILD: &[Package] = &[
 pub const RUNTIME: &[Package] = &[
     package("nftables", "nft", "the firewall around instances"),
     package("e2fsprogs", "mkfs.ext4", "the disks of instances"),
+    package("git", "git", "fetching source code, and taking pushes"),
+    package("openssh-client", "ssh", "fetching source code over SSH"),
 ];
 
 /// What deploying the sample application needs.
@@ -72,6 +74,11 @@ pub const SAMPLE: &[Package] = &[
 /// What the end-to-end tests need on top.
 pub const TESTS: &[Package] = &[
     package("podman", "podman", "real client: podman"),
+    package(
+        "openssh-server",
+        "/usr/sbin/sshd",
+        "a host of repositories over SSH",
+    ),
     package(
         "awscli",
         "/usr/bin/aws",

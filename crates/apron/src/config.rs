@@ -1,5 +1,7 @@
 //! The configuration file `apron.toml`: everything has a default, unknown keys are refused.
 
+mod build;
+
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apron_control::Settings;
@@ -9,6 +11,8 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+
+pub use build::Build;
 
 /// The file written at the first start.
 const DEFAULT_FILE: &str = r#"# Apron's settings. Restart with `apron down && apron up` after a change.
@@ -47,6 +51,24 @@ drain_seconds = 120
 # How long connections of a replaced proxy may take to end.
 proxy_drain_seconds = 120
 stop_grace_seconds = 30
+
+[source]
+# Time between two questions for the head of a tracked branch, where no webhook tells of pushes.
+ask_every_seconds = 60
+
+[build]
+# Services may be created with runtimes past their end of support.
+retired_runtimes = false
+# Builds at the same time.
+# parallel = 2
+# Base images in place of those made here of Debian packages, by the runtime's name in the API.
+# images = { PYTHON_311 = "registry.example.com/python:3.11" }
+# Variables for the commands of builds, and never of what is built.
+# environment = { PIP_INDEX_URL = "https://packages.example.com/simple" }
+# Where Debian's packages come from.
+# mirror = "https://mirror.example.com"
+# Certificates that builds trust, in place of this machine's.
+# trust = "/etc/ssl/certs/ca-certificates.crt"
 "#;
 
 /// The settings as the file has them.
@@ -77,6 +99,10 @@ pub struct Config {
     pub sealing: Sealing,
     /// How deployments go.
     pub deployment: Deployment,
+    /// How source code is followed.
+    pub source: Source,
+    /// How source code is built.
+    pub build: Build,
 }
 
 /// Where to listen.
@@ -115,6 +141,22 @@ pub struct Deployment {
     pub stop_grace_seconds: u64,
 }
 
+/// How source code is followed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// Seconds between two questions for the head of a tracked branch.
+    pub ask_every_seconds: u64,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source {
+            ask_every_seconds: 60,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -130,6 +172,8 @@ impl Default for Config {
             listen: Listen::default(),
             sealing: Sealing::default(),
             deployment: Deployment::default(),
+            source: Source::default(),
+            build: Build::default(),
         }
     }
 }
@@ -221,6 +265,9 @@ impl Config {
         }
         if !self.sealing.command.is_empty() && self.sealing.credential.is_some() {
             bail!("sealing.command and sealing.credential exclude each other");
+        }
+        if self.source.ask_every_seconds == 0 {
+            bail!("source.ask_every_seconds must be at least 1");
         }
         if self.proxy_uid == 0 {
             bail!("proxy_uid must not be root");

@@ -2,6 +2,8 @@
 
 mod client;
 mod config;
+mod connect;
+mod deploy;
 mod down;
 mod env;
 mod identity;
@@ -86,11 +88,10 @@ enum Command {
         #[arg(long)]
         operation: Option<String>,
     },
-    /// Say that a connection's provider has granted access, as App Runner's console does.
-    Connect {
-        /// The connection's ARN.
-        connection: String,
-    },
+    /// Complete the handshake of a connection, as App Runner's console does, with the credentials its repositories are read with.
+    Connect(connect::Connect),
+    /// Deploy the files of a directory as a service, and follow that to its end.
+    Deploy(deploy::Deploy),
     /// Credentials of other image registries.
     Registry {
         #[command(subcommand)]
@@ -126,7 +127,8 @@ fn main() -> ExitCode {
         Command::Rollback { service } => operate::roll_back(&paths, &service),
         Command::Cancel { service } => operate::cancel(&paths, &service),
         Command::Why { service, operation } => operate::why(&paths, &service, operation),
-        Command::Connect { connection } => operate::connect(&paths, &connection),
+        Command::Connect(arguments) => connect::connect(&paths, arguments),
+        Command::Deploy(arguments) => deploy::deploy(&paths, arguments),
         Command::Registry { command } => registry::registry(&paths, command),
         Command::Seal { command } => seal::seal(&paths, &command),
         Command::Proxy { command } => proxy::proxy(&paths, command),

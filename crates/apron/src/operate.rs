@@ -1,4 +1,4 @@
-//! `apron rollback`, `cancel`, `why`, `connect`: the operator's words that the AWS API does not have.
+//! `apron rollback`, `cancel`, `why`: the operator's words that the AWS API does not have.
 
 use crate::client;
 use crate::paths::Paths;
@@ -63,18 +63,6 @@ pub fn why(paths: &Paths, service: &str, operation: Option<String>) -> Result<()
             text(line, "Note")
         );
     }
-    Ok(())
-}
-
-/// Says that a connection's provider has granted access.
-pub fn connect(paths: &Paths, connection: &str) -> Result<()> {
-    client::call(
-        paths,
-        apron(),
-        "CompleteConnection",
-        &json!({ "ConnectionArn": connection }),
-    )?;
-    println!("The connection is available.");
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Where the platform keeps what.
 
+use crate::config::Config;
+use apron_control::source::SourceSettings;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The two directories of an installation and what is in them.
 #[derive(Clone, Debug)]
@@ -58,6 +61,17 @@ impl Paths {
     /// Unpacked layers and instances' disks.
     pub fn node_data(&self) -> PathBuf {
         self.data.join("node")
+    }
+
+    /// Source code: commits that are built, the platform's own repositories, key files while they are needed.
+    pub fn sources(&self, config: &Config) -> SourceSettings {
+        SourceSettings {
+            work: self.data.join("source"),
+            repositories: self.data.join("repositories"),
+            keys: self.run.join("keys"),
+            retired_runtimes: config.build.retired_runtimes,
+            ask_every: Duration::from_secs(config.source.ask_every_seconds),
+        }
     }
 
     /// The proxy's own directory.

@@ -10,9 +10,10 @@ use crate::paths::Paths;
 use crate::process::sibling;
 use anyhow::{Context, Result, bail};
 use apron_aws::sigv4::Secret;
+use apron_builder::Builder;
 use apron_control::authorizer::Authorizer;
 use apron_control::certificates::Authority;
-use apron_control::clock::{Clock, Machine};
+use apron_control::clock::{Clock, Machine, random};
 use apron_control::dataplane::link::{ProxyLink, Told};
 use apron_control::dataplane::process::{ProxyConfig, Sockets, Upgrades, sockets, supervise};
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
@@ -165,6 +166,17 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
         .context("cannot read the identities")?;
     tokio::spawn(keep_last_used(identities.clone()));
     let authorizer = Arc::new(Authorizer::new(identities, &config.region));
+    let (services, builds) = apron_compute::part(node)
+        .await
+        .context("this machine's instances cannot be listed")?;
+    let builder = Builder::open(apron_builder::Parts {
+        content: content.clone(),
+        compute: builds,
+        options: config.build.options(),
+        authorities: config.authorities()?,
+        clock: Arc::new(|| Machine.now()),
+        chance: Arc::new(|| random(&Machine)),
+    });
     let platform = Platform::start(Parts {
         authorizer,
         settings: settings.clone(),
@@ -172,7 +184,9 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
         content: content.clone(),
         puller: Puller::new(),
         authorities: config.authorities()?,
-        compute: node,
+        sources: paths.sources(config),
+        builder,
+        compute: services,
         logs: logs.clone(),
         dataplane: doors.link,
         news: doors.told.news,
@@ -246,6 +260,7 @@ async fn site(
         clock.clone(),
         Arc::new(Machine),
     );
+    let (git, hooks) = (platform.git(), platform.hooks());
     let watcher = Arc::new(Pushes(platform));
     let gate = Arc::new(RegistryGate::new(
         settings, store, tokens, authorizer, clock, watcher,
@@ -254,6 +269,8 @@ async fn site(
     Ok(Site {
         endpoint: Arc::new(endpoint),
         registry: Some(registry),
+        git: Some(git),
+        hooks: Some(hooks),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The App Runner API. One file per resource or group of operations; this one finds the operation.
 
 mod arn;
+mod code;
 mod config;
 mod connection;
 mod custom_domain;

@@ -1,7 +1,11 @@
-//! Deploying by itself when the tracked tag is pushed.
+//! Deploying by itself when the tracked tag is pushed, or the tracked branch.
 //!
 //! A push while an operation is under way is remembered and deployed when the operation ends; a push while the service is
 //! paused is not deployed on resume (developer guide, pausing a service).
+
+mod code;
+
+pub use code::Asker;
 
 use crate::access_role;
 use crate::engine::Engine;
@@ -59,7 +63,10 @@ impl AutoDeploy {
 
     fn tracks(&self, service: &Service, repository: &str, tag: &str) -> bool {
         let image = &service.config.image;
-        if !service.config.auto_deployments || image.repository_type != RepositoryType::Ecr {
+        if service.config.code.is_some()
+            || !service.config.auto_deployments
+            || image.repository_type != RepositoryType::Ecr
+        {
             return false;
         }
         match self.engine.images.place(&image.identifier) {
@@ -72,6 +79,9 @@ impl AutoDeploy {
     }
 
     async fn deploy(&self, service: &Service) -> Result<(), StepError> {
+        if service.config.code.is_some() {
+            return self.look(service).await;
+        }
         let deployed = service.deployed.as_ref().map(|d| &d.image);
         if deployed.is_some() && self.present(service).await.as_ref() == deployed {
             return Ok(());

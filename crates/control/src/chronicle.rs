@@ -1,7 +1,7 @@
 //! What goes into the services' log groups, named as App Runner names them.
 
 use apron_domain::event::Lines;
-use apron_domain::{InstanceId, Millis, Operation, Service, ServiceId};
+use apron_domain::{InstanceId, Millis, Operation, OperationId, Service, ServiceId};
 use apron_telemetry::{LogEvent, Logs};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,11 @@ impl Chronicle {
             logs,
             names: Mutex::default(),
         })
+    }
+
+    /// The logs.
+    pub fn logs(&self) -> &Arc<Logs> {
+        &self.logs
     }
 
     /// Makes a service's name known, so that what its instances print finds its group.
@@ -59,6 +64,18 @@ impl Chronicle {
             now,
         )
         .await;
+    }
+
+    /// Writes what a build said into the log of its deployment.
+    pub async fn built(
+        &self,
+        service: &Service,
+        operation: &OperationId,
+        lines: Vec<(Millis, String)>,
+    ) {
+        let group = format!("/aws/apprunner/{}/{}/service", service.name, service.id);
+        self.append(&group, &format!("deployment/{operation}"), events(lines))
+            .await;
     }
 
     /// Writes a line into a service's `events` stream outside an operation.

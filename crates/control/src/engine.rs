@@ -11,9 +11,11 @@ use crate::instance_credentials::Paths;
 use crate::routes::{Routes, RoutesError};
 use crate::scaler::Scaler;
 use crate::settings::Settings;
+use crate::source::Sources;
 use crate::traffic::meters::Meters;
 use crate::troubles::Troubles;
 use crate::vault::Vault;
+use apron_builder::Build;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
 use apron_domain::operation::Patience;
 use apron_domain::{Digest, InstanceId, Millis, Operation, Service, ServiceConfig, ServiceId};
@@ -63,6 +65,10 @@ pub struct Engine {
     pub credential_paths: Paths,
     /// Image content.
     pub images: Images,
+    /// Source code.
+    pub sources: Sources,
+    /// What builds images from it.
+    pub builder: Arc<dyn Build>,
     /// The backend.
     pub compute: Arc<dyn Compute>,
     /// The backend's present view.

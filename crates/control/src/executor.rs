@@ -2,6 +2,7 @@
 //!
 //! A restart of the control plane is the same code path: every unfinished operation goes on from its row.
 
+mod build;
 mod evidence;
 mod settle;
 mod steps;
@@ -32,6 +33,9 @@ pub enum StepError {
     /// The routes are not in force.
     #[error("routes: {0}")]
     Routes(#[from] crate::routes::RoutesError),
+    /// Files of source code cannot be kept or removed.
+    #[error("source code: {0}")]
+    Source(#[from] std::io::Error),
     /// The service of an operation is not there.
     #[error("service {0} of the operation is not stored")]
     ServiceMissing(ServiceId),

@@ -37,6 +37,7 @@ pub async fn tidy(engine: &Engine) -> Result<(), StepError> {
         retain_images(engine).await?;
     }
     retain_injected(engine).await?;
+    engine.sources.tidy(engine.forget_before()).await?;
     engine
         .store
         .services_forget_deleted(engine.forget_before())

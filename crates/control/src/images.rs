@@ -58,7 +58,7 @@ impl Images {
     /// Where an identifier points; the text of the error says what is wrong with it.
     pub fn place(&self, identifier: &str) -> Result<Place, OciError> {
         let name = ImageName::parse(identifier)?;
-        if is_own_host(&self.settings, &name.host) {
+        if self.settings.is_own_host(&name.host) {
             let reference = name.reference();
             return Ok(Place::Own {
                 repository: name.repository,
@@ -187,31 +187,6 @@ impl Images {
 /// The name of the pin that keeps an operation's image.
 pub fn pin_of(operation: &OperationId) -> String {
     format!("operation-{operation}")
-}
-
-/// Whether a registry host in an identifier means this platform: its own name, this machine's loopback address with the
-/// registry's port, or the name the account's registry would have in AWS, so that scripts keep working.
-fn is_own_host(settings: &Settings, host: &str) -> bool {
-    let aws = format!(
-        "{}.dkr.ecr.{}.amazonaws.com",
-        settings.account, settings.region
-    );
-    let own = format!(
-        "{}.dkr.ecr.{}.{}",
-        settings.account, settings.region, settings.domain
-    );
-    let split = |host: &str| {
-        host.rsplit_once(':')
-            .map(|(name, port)| (name.to_owned(), port.to_owned()))
-    };
-    let is_loopback = match (split(host), split(&settings.registry_host)) {
-        (Some((name, port)), Some((_, own_port))) => {
-            port == own_port && matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]")
-        }
-        _ => false,
-    };
-    let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    host == settings.registry_host || host == aws || without_port == own || is_loopback
 }
 
 fn domain_digest(text: &str) -> Result<Digest, Failure> {

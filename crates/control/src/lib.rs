@@ -1,12 +1,12 @@
 //! The application: one module per AWS service's operations, and the machinery behind them.
 //!
 //! * API: [`endpoint`] takes requests apart; [`apprunner`], [`ecr`], [`kms`], [`logs`], [`secretsmanager`], [`ssm`], [`sts`],
-//!   [`operator`] answer them.
+//!   [`operator`] answer them; [`git`] takes pushes, [`hooks`] hear of pushes elsewhere.
 //! * Machinery: [`operations`] begins, [`executor`] carries out, [`steady`] keeps by its [`agenda`], [`scaler`] counts,
 //!   [`auto_deploy`] and [`secret_refresh`] react, [`housekeeping`] tidies.
 //! * Secrets: [`vault`] keeps them, [`injection`] reads them for instances, [`instance_credentials`] lets instances act.
 //! * The world: [`fleet`] sees instances, [`routes`] and [`dataplane`] move traffic, [`traffic`] hears of it,
-//!   [`troubles`] are told, [`images`] finds images, [`chronicle`] and
+//!   [`troubles`] are told, [`images`] finds images, [`source`] source code, [`chronicle`] and
 //!   [`access_log`] write the services' logs, [`certificates`] signs, [`listener`] accepts.
 
 pub mod access_log;
@@ -25,6 +25,8 @@ pub mod endpoint;
 pub mod engine;
 pub mod executor;
 pub mod fleet;
+pub mod git;
+pub mod hooks;
 pub mod housekeeping;
 pub mod iam;
 pub mod images;
@@ -42,6 +44,7 @@ pub mod scaler;
 pub mod secret_refresh;
 pub mod secretsmanager;
 pub mod settings;
+pub mod source;
 pub mod ssm;
 pub mod steady;
 pub mod sts;

@@ -1,9 +1,11 @@
-//! The TLS listener of the control plane: the AWS endpoint and the image registry on one address.
+//! The TLS listener of the control plane: the AWS endpoint, the image registry and git repositories on one address.
 //!
 //! Its own accept loop, because every wait needs an end: the handshake, the request head, idle connections, the number of
 //! connections.
 
 use crate::endpoint::{Endpoint, Peer};
+use crate::git::{self, GitDoor};
+use crate::hooks::{self, HookDoor};
 use apron_link::proxy::Certificate;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -46,6 +48,10 @@ pub struct Site {
     pub endpoint: Arc<Endpoint>,
     /// The image registry under `/v2/`, where it is offered.
     pub registry: Option<axum::Router>,
+    /// The platform's own git repositories under `/git/`, where they are offered.
+    pub git: Option<Arc<GitDoor>>,
+    /// Webhooks of other hosts of repositories under `/hooks/`, where they are taken.
+    pub hooks: Option<Arc<HookDoor>>,
 }
 
 impl Site {
@@ -65,6 +71,12 @@ impl Site {
             && (path == "/v2" || path.starts_with("/v2/"))
         {
             return registry.oneshot(request.map(Body::new)).await;
+        }
+        if let Some(git) = self.git.as_ref().filter(|_| git::is_path(path)) {
+            return Ok(git.handle(request.map(Body::new)).await);
+        }
+        if let Some(hooks) = self.hooks.as_ref().filter(|_| hooks::is_path(path)) {
+            return Ok(hooks.handle(request.map(Body::new)).await);
         }
         Ok(self
             .endpoint

@@ -57,11 +57,15 @@ impl Operations {
 
     fn new_operation(&self, plan: Plan, service: &ServiceId) -> NewOperation {
         let count = self.candidates(&plan, service);
+        let config = match plan.image.is_none() && plan.kind.deploys() {
+            true => rebuilt(plan.config),
+            false => plan.config,
+        };
         NewOperation {
             id: OperationId::from_random(random(self.engine.chance.as_ref())),
             kind: plan.kind,
             trigger: plan.trigger,
-            config: plan.config,
+            config,
             image: plan.image,
             candidates: (0..count)
                 .map(|_| InstanceId::from_random(random(self.engine.chance.as_ref())))
@@ -114,5 +118,20 @@ impl Operations {
             self.executor.accept(operation.clone(), service).await;
         }
         Ok(begun)
+    }
+}
+
+/// The configuration without what was built for it before: an operation without an image builds one.
+fn rebuilt(config: ServiceConfig) -> ServiceConfig {
+    match &config.code {
+        Some(code) => {
+            let code = code.unbuilt();
+            ServiceConfig {
+                image: code.running(),
+                code: Some(code),
+                ..config
+            }
+        }
+        None => config,
     }
 }

@@ -1,5 +1,6 @@
 //! The small `Apron` API for what the AWS APIs cannot say, in the same protocol, signed the same way.
 
+mod connections;
 mod operations;
 mod sealing;
 

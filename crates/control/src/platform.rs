@@ -3,7 +3,7 @@
 use crate::agenda::Agenda;
 use crate::apprunner::AppRunner;
 use crate::authorizer::Authorizer;
-use crate::auto_deploy::AutoDeploy;
+use crate::auto_deploy::{Asker, AutoDeploy};
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::configurations;
@@ -12,6 +12,8 @@ use crate::dataplane::link::News;
 use crate::engine::{Checkpoints, Engine, Locks};
 use crate::executor::{Executor, StepError};
 use crate::fleet::Fleet;
+use crate::git::GitDoor;
+use crate::hooks::HookDoor;
 use crate::housekeeping;
 use crate::images::Images;
 use crate::injection::Injection;
@@ -22,10 +24,12 @@ use crate::routes::Routes;
 use crate::scaler::Scaler;
 use crate::secret_refresh::SecretRefresh;
 use crate::settings::Settings;
+use crate::source::{SourceSettings, Sources};
 use crate::steady::Steady;
 use crate::traffic::Traffic;
 use crate::troubles::Troubles;
 use crate::vault::Vault;
+use apron_builder::Build;
 use apron_compute::Compute;
 use apron_link::proxy::Certificate;
 use apron_oci::{ContentStore, Puller};
@@ -52,6 +56,10 @@ pub struct Parts {
     pub puller: Puller,
     /// Certificates (PEM) to trust when pulling from other registries, besides the system's.
     pub authorities: Vec<String>,
+    /// Directories for source code.
+    pub sources: SourceSettings,
+    /// What builds images from source code.
+    pub builder: Arc<dyn Build>,
     /// The backend.
     pub compute: Arc<dyn Compute>,
     /// The log store.
@@ -75,6 +83,7 @@ pub struct Platform {
     engine: Arc<Engine>,
     operations: Arc<Operations>,
     auto_deploy: Arc<AutoDeploy>,
+    asker: Arc<Asker>,
 }
 
 impl Platform {
@@ -87,12 +96,18 @@ impl Platform {
         for service in engine.store.services_live().await? {
             engine.chronicle.introduce(&service);
         }
+        let unfinished = engine.store.operations_unfinished().await?;
+        engine.sources.clear().await?;
+        let ids = unfinished.into_iter().map(|operation| operation.id);
+        engine.builder.tidy(&ids.collect()).await;
         engine.fleet.refresh().await?;
         tokio::spawn(engine.fleet.clone().follow());
         let executor = Executor::new(engine.clone());
         let operations = Arc::new(Operations::new(engine.clone(), executor.clone()));
         let auto_deploy = Arc::new(AutoDeploy::new(engine.clone(), operations.clone()));
         let refresh = SecretRefresh::new(engine.clone(), operations.clone());
+        let asker = Asker::new(auto_deploy.clone());
+        tokio::spawn(asker.clone().run());
         tokio::spawn(publish(engine.clone()));
         // The numbers of instances are taken over before anybody can ask for a change of them.
         let steady = Steady::new(engine.clone());
@@ -115,6 +130,7 @@ impl Platform {
             engine,
             operations,
             auto_deploy,
+            asker,
         }))
     }
 
@@ -126,6 +142,17 @@ impl Platform {
     /// The operator's API of this platform.
     pub fn operator(&self) -> Operator {
         Operator::new(self.engine.clone(), self.operations.clone())
+    }
+
+    /// The git endpoint of this platform.
+    pub fn git(&self) -> Arc<GitDoor> {
+        let (engine, operations) = (self.engine.clone(), self.operations.clone());
+        Arc::new(GitDoor::new(engine, operations))
+    }
+
+    /// The webhooks of this platform.
+    pub fn hooks(&self) -> Arc<HookDoor> {
+        Arc::new(HookDoor::new(self.engine.clone(), self.asker.clone()))
     }
 
     /// A tag was pushed into the platform's registry.
@@ -181,6 +208,7 @@ fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<Ne
         parts.authorizer.clone(),
         parts.clock.clone(),
     );
+    let sources = Sources::new(settings.clone(), parts.store.clone(), parts.sources);
     let engine = Engine {
         vault,
         injection,
@@ -189,6 +217,8 @@ fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<Ne
         authorizer: parts.authorizer,
         store: parts.store,
         images,
+        sources,
+        builder: parts.builder,
         compute: parts.compute,
         fleet,
         agenda,

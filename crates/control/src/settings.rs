@@ -36,6 +36,25 @@ impl Settings {
         format!("{label}.{}.{}", self.region, self.domain)
     }
 
+    /// Whether a host in an image's identifier or a repository's URL means this platform: its own name, this machine's loopback address with the
+    /// registry's port, or the name the account's registry would have in AWS, so that scripts keep working.
+    pub fn is_own_host(&self, host: &str) -> bool {
+        let aws = format!("{}.dkr.ecr.{}.amazonaws.com", self.account, self.region);
+        let own = format!("{}.dkr.ecr.{}.{}", self.account, self.region, self.domain);
+        let split = |host: &str| {
+            host.rsplit_once(':')
+                .map(|(name, port)| (name.to_owned(), port.to_owned()))
+        };
+        let is_loopback = match (split(host), split(&self.registry_host)) {
+            (Some((name, port)), Some((_, own_port))) => {
+                port == own_port && matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]")
+            }
+            _ => false,
+        };
+        let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        host == self.registry_host || host == aws || without_port == own || is_loopback
+    }
+
     /// The ARN of a service.
     pub fn service_arn(&self, name: &str, id: &str) -> String {
         format!(

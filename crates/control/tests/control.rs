@@ -23,6 +23,8 @@ mod random;
 mod scaling;
 #[path = "control/sdk.rs"]
 mod sdk;
+#[path = "control/source.rs"]
+mod source;
 #[path = "control/states.rs"]
 mod states;
 #[path = "control/steady.rs"]

@@ -53,6 +53,9 @@ pub struct Connection {
     pub provider: String,
     /// The provider has granted access.
     pub available: bool,
+    /// The host it is for, with a port where that matters, when it is not the provider's own.
+    #[serde(default)]
+    pub host: Option<String>,
 }
 
 /// A way from instances into a private network.

@@ -2,6 +2,7 @@
 //!
 //! The stream `events` tells a service's life, `deployment/<operation id>` the course of one deployment.
 
+use crate::code::{CodeSource, ConfigurationSource};
 use crate::failure::{Failure, FailureKind};
 use crate::operation::{Operation, OperationKind, Stage, Trigger};
 use crate::service::{HealthProtocol, RepositoryType, Service, ServiceConfig};
@@ -71,17 +72,30 @@ fn repository(config: &ServiceConfig) -> &'static str {
     }
 }
 
+/// What is deployed, in the words of the real service.
+fn artifact(config: &ServiceConfig) -> String {
+    match &config.code {
+        Some(code) => format!(
+            "[Repo Type: Source], [Repository: {}], [Branch: {}], [SourceDirectory: {}]",
+            code.repository, code.branch, code.directory
+        ),
+        None => format!(
+            "[Repo Type: {}], [Repository: {}]",
+            repository(config),
+            config.image.identifier
+        ),
+    }
+}
+
 /// What is said when an operation was accepted.
 pub fn began(operation: &Operation) -> Lines {
     let mut lines = Lines::default();
     lines.event(format!("{} started.", noun(operation.kind)));
     lines.event("Service status is set to OPERATION_IN_PROGRESS.");
     if operation.kind.deploys() && operation.kind != OperationKind::ResumeService {
-        let image = &operation.config.image;
         lines.event(format!(
-            "Deployment Artifact: [Repo Type: {}], [Repository: {}]",
-            repository(&operation.config),
-            image.identifier
+            "Deployment Artifact: {}",
+            artifact(&operation.config)
         ));
         lines.event(format!(
             "Deployment with ID : {} started. Triggering event : {}",
@@ -100,9 +114,15 @@ pub fn moved(before: &Operation, after: &Operation, service: &Service) -> Lines 
         return lines;
     }
     match (before.stage, &after.failure) {
-        (Stage::Resolve, None) => {
-            lines.both("Successfully pulled your application image from ECR.");
-        }
+        (Stage::Resolve, None) => match &after.config.code {
+            None => lines.both("Successfully pulled your application image from ECR."),
+            Some(_) => {
+                lines.both("Successfully pulled your application source code.");
+                let commit = after.commit.as_deref().unwrap_or_default();
+                lines.deploy(format!("Commit: {commit}"));
+            }
+        },
+        (Stage::Build, None) => lines.both("Successfully built your application source code."),
         (Stage::Settle, None) => {
             lines.both("Health check is successful. Routing traffic to application.");
         }
@@ -122,12 +142,22 @@ pub fn moved(before: &Operation, after: &Operation, service: &Service) -> Lines 
 
 fn entered_stage(operation: &Operation, lines: &mut Lines) {
     match operation.stage {
-        Stage::Resolve => {
-            lines.event(format!(
-                "Pulling image {} from ECR repository.",
-                operation.config.image.identifier
-            ));
-            lines.deploy("Starting to pull your application image.");
+        Stage::Resolve => match &operation.config.code {
+            None => {
+                lines.event(format!(
+                    "Pulling image {} from ECR repository.",
+                    operation.config.image.identifier
+                ));
+                lines.deploy("Starting to pull your application image.");
+            }
+            Some(code) => pulling_source(code, lines),
+        },
+        Stage::Build => {
+            let code = operation.config.code.as_ref();
+            if code.is_some_and(|c| c.configuration == ConfigurationSource::Repository) {
+                lines.event("Reading apprunner.yaml config file.");
+            }
+            lines.deploy("Starting to build your application source code.");
         }
         Stage::Launch => {
             lines.event(
@@ -143,6 +173,14 @@ fn entered_stage(operation: &Operation, lines: &mut Lines) {
         }
         _ => {}
     }
+}
+
+fn pulling_source(code: &CodeSource, lines: &mut Lines) {
+    lines.event(format!(
+        "Pulling source code from {} Repository ( {} ).",
+        code.provider, code.repository
+    ));
+    lines.deploy("Starting to pull your application source code.");
 }
 
 fn failed(operation: &Operation, failure: &Failure, lines: &mut Lines) {
@@ -170,7 +208,11 @@ fn failed(operation: &Operation, failure: &Failure, lines: &mut Lines) {
     for line in &failure.evidence {
         lines.deploy(format!("  {line}"));
     }
-    lines.deploy("Failed to deploy your application image.");
+    match &failure.kind {
+        // There is no image yet, and the lines above say that.
+        FailureKind::Source | FailureKind::Build => {}
+        _ => lines.deploy("Failed to deploy your application image."),
+    }
     lines.event(format!(
         "Deployment with ID : {} failed. Failure reason : {}.",
         operation.id,

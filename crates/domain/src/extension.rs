@@ -42,6 +42,8 @@ pub struct Extensions {
     pub sticky: bool,
     /// `apron:cpu`: instances without requests keep their processor.
     pub cpu_always: bool,
+    /// `apron:build`: the Dockerfile in the source directory says how the image is built; services from source code only.
+    pub dockerfile: bool,
     /// `apron:access-log`: each request is written to the service's log.
     pub access_log: bool,
     /// `apron:secret-refresh`: another value of a secret or parameter deploys the service anew.
@@ -58,6 +60,7 @@ impl Default for Extensions {
             protocol: Protocol::Http1,
             sticky: false,
             cpu_always: false,
+            dockerfile: false,
             access_log: true,
             secret_refresh: false,
         }
@@ -91,7 +94,7 @@ struct Extension {
 
 const TIME_OR_NONE: &str = "a time such as 30s, 15m or 24h of at most 24h, or none";
 
-const EXTENSIONS: [Extension; 9] = [
+const EXTENSIONS: [Extension; 10] = [
     Extension {
         key: "apron:request-timeout",
         form: TIME_OR_NONE,
@@ -136,6 +139,11 @@ const EXTENSIONS: [Extension; 9] = [
         key: "apron:cpu",
         form: "always or throttled",
         set: |to, value| put(&mut to.cpu_always, one_of(value, "always", "throttled")),
+    },
+    Extension {
+        key: "apron:build",
+        form: "dockerfile or runtime",
+        set: |to, value| put(&mut to.dockerfile, one_of(value, "dockerfile", "runtime")),
     },
     Extension {
         key: "apron:access-log",

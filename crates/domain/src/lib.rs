@@ -4,6 +4,7 @@
 //! socket; ids and times come in as arguments. Types are serialisable because the stored form of a decision is the
 //! decision itself (see `docs/decisions/0003-domain-types-are-stored.md`).
 
+pub mod code;
 pub mod configuration;
 pub mod event;
 pub mod extension;

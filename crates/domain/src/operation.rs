@@ -5,13 +5,16 @@
 //! be repeated, so an operation that was killed anywhere goes on from its row.
 //!
 //! ```text
-//! deploy:  Resolve ► Prepare ► Launch ► Settle ► Route ► Drain ► Retire ► Finish
-//!             └────────┴─────────┴────────┴─► Discard ► Finish            (failed: the old version never stopped)
+//! deploy:  Resolve ► (Build ►) Prepare ► Launch ► Settle ► Route ► Drain ► Retire ► Finish
+//!             └──────────┴────────┴─────────┴────────┴─► Discard ► Finish            (failed: the old version never stopped)
 //! resume:            Prepare ► … the same
 //! pause, delete:                                 Route ► Drain ► Retire ► Finish
 //! ```
+//! A service from source code has `Build`; its `Resolve` finds the branch's head.
+//!
 //! `Route` is the point of no return: in it the candidates become what the service runs.
 
+use crate::code::BuiltCode;
 use crate::failure::{Failure, FailureKind};
 use crate::ids::{Digest, InstanceId, OperationId, ServiceId};
 use crate::service::{Deployed, Service, ServiceConfig, ServiceStatus};
@@ -124,8 +127,10 @@ pub enum Trigger {
 /// Where an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// Find the image and have its content here.
+    /// Find the image, or the commit, and have its content here.
     Resolve,
+    /// Build the image from the commit.
+    Build,
     /// Unpack it.
     Prepare,
     /// Start the candidates.
@@ -146,11 +151,25 @@ pub enum Stage {
     Done,
 }
 
+impl Stage {
+    /// Whether an operation in this stage can still end without its effect: before `Route` is begun.
+    pub fn can_be_cancelled(self) -> bool {
+        matches!(
+            self,
+            Stage::Resolve | Stage::Build | Stage::Prepare | Stage::Launch | Stage::Settle
+        )
+    }
+}
+
 /// Work for the executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Answer [`Outcome::Image`].
     ResolveImage,
+    /// Answer [`Outcome::Commit`].
+    ResolveSource,
+    /// Build this commit, or a newer one of the branch if it cannot be had any more; answer [`Outcome::Built`].
+    Build(String),
     /// Make this image ready on the machine.
     PrepareImage(Digest),
     /// Start these instances of the operation's revision.
@@ -176,6 +195,10 @@ pub enum Outcome {
     Done,
     /// The image was found: the digest of the manifest to run.
     Image(Digest),
+    /// The head of the branch was found and its files are here: the commit.
+    Commit(String),
+    /// The source was built: the digest of the manifest to run, and how it runs.
+    Built(Digest, Box<BuiltCode>),
     /// The candidates are healthy, and the load has grown: as many more, with these ids, before they take over.
     Short(Vec<InstanceId>),
     /// Not yet; ask again later.
@@ -205,6 +228,9 @@ pub struct Operation {
     pub revision: u32,
     /// The configuration it deploys.
     pub config: ServiceConfig,
+    /// The commit it deploys, once known; services from source code only.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// The image it deploys, once known.
     pub image: Option<Digest>,
     /// The instances it starts, chosen before any exists.
@@ -261,6 +287,7 @@ impl Operation {
             stage_since: now,
             revision: service.last_revision,
             config: new.config,
+            commit: None,
             image: new.image,
             candidates: new.candidates,
             failure: None,
@@ -279,7 +306,14 @@ impl Operation {
     /// The next step; `None` when done.
     pub fn step(&self) -> Option<Step> {
         Some(match (self.stage, &self.image) {
-            (Stage::Resolve, _) | (Stage::Prepare, None) => Step::ResolveImage,
+            (Stage::Build, _) => match &self.commit {
+                Some(commit) => Step::Build(commit.clone()),
+                None => Step::ResolveSource,
+            },
+            (Stage::Resolve, _) | (Stage::Prepare, None) => match self.config.code {
+                Some(_) if self.stage == Stage::Resolve => Step::ResolveSource,
+                _ => Step::ResolveImage,
+            },
             (Stage::Prepare, Some(image)) => Step::PrepareImage(image.clone()),
             (Stage::Launch, _) => Step::Launch(self.candidates.clone()),
             (Stage::Settle, _) => Step::Settle(self.candidates.clone()),
@@ -304,6 +338,14 @@ impl Operation {
                 next.image = Some(image);
                 Stage::Prepare
             }
+            (Stage::Resolve | Stage::Build, Outcome::Commit(commit)) => {
+                next.commit = Some(commit);
+                Stage::Build
+            }
+            (Stage::Build, Outcome::Built(image, built)) => {
+                next.build_ended(image, *built);
+                Stage::Prepare
+            }
             (Stage::Prepare, Outcome::Image(image)) => {
                 next.image = Some(image);
                 Stage::Prepare
@@ -325,7 +367,7 @@ impl Operation {
                 next.fail(Failure::new(FailureKind::HealthCheck, message))
             }
             (
-                Stage::Resolve | Stage::Prepare | Stage::Launch | Stage::Settle,
+                Stage::Resolve | Stage::Build | Stage::Prepare | Stage::Launch | Stage::Settle,
                 Outcome::Failed(failure),
             ) => next.fail(failure),
             (Stage::Route, Outcome::Done) => Stage::Drain,
@@ -348,10 +390,7 @@ impl Operation {
 
     /// Whether the operation can still end without its effect: before `Route` is begun.
     pub fn can_be_cancelled(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Resolve | Stage::Prepare | Stage::Launch | Stage::Settle
-        )
+        self.stage.can_be_cancelled()
     }
 
     /// The operation after the operator cancelled it; unchanged when it is too late for that.
@@ -364,6 +403,16 @@ impl Operation {
             "the operator cancelled the operation",
         );
         self.advance(Outcome::Failed(failure), Patience::default(), now)
+    }
+
+    /// What was built is deployed, the way the build and the user's words say.
+    fn build_ended(&mut self, image: Digest, built: BuiltCode) {
+        self.image = Some(image);
+        self.commit = Some(built.commit.clone());
+        if let Some(code) = &mut self.config.code {
+            code.built = Some(built);
+            self.config.image = code.running();
+        }
     }
 
     fn fail(&mut self, failure: Failure) -> Stage {
@@ -388,6 +437,8 @@ impl Operation {
             if replaced.as_ref().is_some_and(is_another) {
                 service.previous = replaced;
             }
+            // With what a build said of how it runs: the next update goes on from there.
+            service.config = self.config.clone();
             service.deployed = Some(Deployed {
                 revision: self.revision,
                 config: self.config.clone(),
@@ -403,6 +454,9 @@ impl Operation {
         let mut service = service.clone();
         service.updated_at = now;
         operation.ended_at = Some(now);
+        if self.commit.is_some() {
+            service.tried_commit = self.commit.clone();
+        }
         match (&self.failure, self.kind) {
             (None, OperationKind::DeleteService) => {
                 service.status = ServiceStatus::Deleted;

@@ -1,5 +1,6 @@
 //! A service: what the user asked for and where it stands.
 
+use crate::code::CodeSource;
 use crate::ids::{Digest, ServiceId};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,7 @@ impl RepositoryType {
 /// The image a service runs and how its container is started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSource {
-    /// The identifier exactly as the user gave it.
+    /// The identifier exactly as the user gave it; empty for a service from source code, whose image is built.
     pub identifier: String,
     /// Its kind of repository.
     pub repository_type: RepositoryType,
@@ -220,6 +221,9 @@ pub struct Scaling {
 pub struct ServiceConfig {
     /// The image and how it is started.
     pub image: ImageSource,
+    /// The source code the image is built from; none for a service from an image.
+    #[serde(default)]
+    pub code: Option<CodeSource>,
     /// A push to the tracked tag deploys by itself.
     pub auto_deployments: bool,
     /// The size of each instance.
@@ -267,7 +271,10 @@ pub struct Service {
     pub previous: Option<Deployed>,
     /// The highest revision number given out.
     pub last_revision: u32,
-    /// The image was pushed again while an operation was under way: deploy once more when it ends.
+    /// The newest commit that a deployment was tried with, whatever came of it; services from source code only.
+    #[serde(default)]
+    pub tried_commit: Option<String>,
+    /// The image or source was pushed again while an operation was under way: deploy once more when it ends.
     pub push_pending: bool,
     /// The service's tags.
     pub tags: BTreeMap<String, String>,

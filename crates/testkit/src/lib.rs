@@ -6,6 +6,7 @@
 //! Errors are panics here: a world that cannot be made is a failed test.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+mod builder;
 mod checkpoint;
 mod client;
 mod image;
@@ -15,6 +16,7 @@ mod proxy;
 mod sdk;
 mod world;
 
+pub use builder::{FakeBuilder, Plan};
 pub use checkpoint::{Stop, StopAt};
 pub use client::{Answer, Client};
 pub use life::{ACCESS_KEY_ID, Life, SECRET_ACCESS_KEY};

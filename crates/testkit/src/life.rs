@@ -20,6 +20,7 @@ use apron_oci::Puller;
 use apron_store::Store;
 use apron_telemetry::Logs;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -42,6 +43,7 @@ pub struct Life {
     runtime: Runtime,
     platform: Arc<Platform>,
     logs: Arc<Logs>,
+    repositories: PathBuf,
     /// Where its operations stop.
     pub checkpoints: Arc<StopAt>,
 }
@@ -75,6 +77,8 @@ impl Life {
                 content: world.content.clone(),
                 puller: Puller::new(),
                 authorities: Vec::new(),
+                sources: world.source_settings(),
+                builder: world.builder.clone(),
                 compute: world.instances.clone(),
                 logs: world.logs.clone(),
                 dataplane: world.proxy.clone(),
@@ -91,6 +95,7 @@ impl Life {
             runtime,
             platform,
             logs: world.logs.clone(),
+            repositories: world.source_settings().repositories,
             checkpoints,
         }
     }
@@ -108,6 +113,11 @@ impl Life {
     /// Runs a task in the control plane's runtime, which ends with it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
+    }
+
+    /// As [`World::commit`].
+    pub fn commit(&self, repository: &str, path: &str, text: &str) -> String {
+        crate::builder::commit(&self.repositories, repository, path, text)
     }
 
     /// Waits until an operation is held at its stop.

@@ -1,10 +1,12 @@
 //! What survives the control plane.
 
+use crate::builder::FakeBuilder;
 use crate::image;
 use crate::proxy::RememberingProxy;
 use apron_compute::simulator::Simulator;
 use apron_control::Settings;
 use apron_control::clock::{Clock, Machine, Manual};
+use apron_control::source::SourceSettings;
 use apron_domain::operation::Patience;
 use apron_domain::{Digest, Millis};
 use apron_oci::ContentStore;
@@ -23,6 +25,8 @@ pub struct World {
     pub proxy: Arc<RememberingProxy>,
     /// Image content.
     pub content: Arc<ContentStore>,
+    /// What builds from source code.
+    pub builder: Arc<FakeBuilder>,
     /// Log events.
     pub logs: Arc<Logs>,
     /// The time.
@@ -60,10 +64,12 @@ impl World {
         let logs = runtime
             .block_on(Logs::open(&dir.path().join("logs")))
             .unwrap();
+        let content = ContentStore::open(&dir.path().join("images")).unwrap();
         World {
             instances: Arc::new(Simulator::new()),
             proxy: Arc::default(),
-            content: ContentStore::open(&dir.path().join("images")).unwrap(),
+            builder: Arc::new(FakeBuilder::new(content.clone())),
+            content,
             logs,
             clock: Arc::new(Machine),
             settings: Settings {
@@ -98,6 +104,24 @@ impl World {
     /// Where the database is.
     pub fn store_dir(&self) -> PathBuf {
         self.dir.0.path().join("store")
+    }
+
+    /// Where source code is.
+    pub fn source_settings(&self) -> SourceSettings {
+        let source = self.dir.0.path().join("source");
+        SourceSettings {
+            work: source.join("work"),
+            repositories: source.join("repositories"),
+            keys: source.join("keys"),
+            retired_runtimes: false,
+            ask_every: Duration::from_millis(100),
+        }
+    }
+
+    /// Makes one of the platform's own repositories, or a commit more in it, with this file on the branch `main`; answers
+    /// the commit.
+    pub fn commit(&self, repository: &str, path: &str, text: &str) -> String {
+        crate::builder::commit(&self.source_settings().repositories, repository, path, text)
     }
 
     /// Pushes an image for this platform's machines.

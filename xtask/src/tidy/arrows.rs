@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "apron-control",
         &[
             "apron-aws",
+            "apron-builder",
             "apron-compute",
             "apron-domain",
             "apron-link",
@@ -36,6 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "apron",
         &[
             "apron-aws",
+            "apron-builder",
+            "apron-compute",
             "apron-control",
             "apron-domain",
             "apron-link",
@@ -51,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "apron-testkit",
         &[
             "apron-aws",
+            "apron-builder",
             "apron-compute",
             "apron-control",
             "apron-domain",

@@ -83,6 +83,7 @@ fn rules() -> Vec<Rule> {
                 "tests/src/wait.rs",
                 "tests/apps/",
                 "xtask/src/up/sample.rs",
+                "crates/apron/src/deploy/watch.rs",
                 "crates/apron/src/process.rs",
                 "crates/apron/src/proxy.rs",
                 "crates/apron/src/up.rs",

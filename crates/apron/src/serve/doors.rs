@@ -56,6 +56,8 @@ impl InstanceDoors {
         // The registry is not for instances.
         let site = Site {
             registry: None,
+            git: None,
+            hooks: None,
             ..site
         };
         tokio::spawn(listener::serve(self.api, tls, site));

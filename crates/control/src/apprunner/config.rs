@@ -4,20 +4,35 @@
 //! by member; `ImageConfiguration`, when given, replaces the one before it as a whole, because a variable or a start
 //! command could not be removed otherwise.
 
-mod secrets;
+pub(super) mod secrets;
 
+use super::code::{self, CodeRepository};
 use super::invalid;
 use crate::configurations::{self, AUTO_SCALING};
 use crate::settings::Settings;
 use apron_aws::ApiError;
-use apron_domain::ServiceConfig;
-use apron_domain::configuration::{AutoScaling, Revision, find};
+use apron_domain::code::CodeSource;
+use apron_domain::configuration::{AutoScaling, Connection, Revision, find};
 use apron_domain::service::{
     HealthCheck, HealthProtocol, ImageSource, InstanceSize, RepositoryType, Scaling,
 };
+use apron_domain::{Millis, ServiceConfig};
 use apron_oci::ImageName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+/// What a configuration is checked against.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// The account's auto scaling configurations.
+    pub scalings: &'a [Revision<AutoScaling>],
+    /// The account's connections.
+    pub connections: &'a [Revision<Connection>],
+    /// The time that runtimes must be supported at for a new service; none takes them all.
+    pub supported_at: Option<Millis>,
+}
 
 /// The configuration members that `CreateService` and `UpdateService` share.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +50,7 @@ pub struct Configuration {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct SourceConfiguration {
-    pub code_repository: Option<serde_json::Value>,
+    pub code_repository: Option<CodeRepository>,
     pub image_repository: Option<ImageRepository>,
     pub auto_deployments_enabled: Option<bool>,
     pub authentication_configuration: Option<AuthenticationConfiguration>,
@@ -120,17 +135,15 @@ pub struct ObservabilityConfiguration {
 
 impl Configuration {
     /// The configuration of a new service, with App Runner's defaults.
-    pub fn create(
-        self,
-        settings: &Settings,
-        scalings: &[Revision<AutoScaling>],
-    ) -> Result<ServiceConfig, ApiError> {
+    pub fn create(self, known: &Known<'_>) -> Result<ServiceConfig, ApiError> {
         let source = self.source_configuration.as_ref();
-        let Some(image) = source.and_then(|s| s.image_repository.as_ref()) else {
-            return Err(no_image(source));
+        let (image, code) = match source.map(|s| (&s.image_repository, &s.code_repository)) {
+            Some((Some(image), None)) => (image.image_identifier.clone(), false),
+            Some((None, Some(_))) => (String::new(), true),
+            _ => return Err(not_one_source()),
         };
         let image = ImageSource {
-            identifier: image.image_identifier.clone(),
+            identifier: image,
             repository_type: RepositoryType::Ecr,
             access_role_arn: None,
             port: 8080,
@@ -140,17 +153,21 @@ impl Configuration {
         };
         let base = ServiceConfig {
             image,
+            code: None,
             auto_deployments: false,
             size: InstanceSize::default(),
             health: HealthCheck::default(),
-            scaling: default_scaling(settings, scalings)?,
+            scaling: default_scaling(known.settings, known.scalings)?,
             instance_role_arn: None,
             encryption_key: None,
         };
         let automatic = source.and_then(|s| s.auto_deployments_enabled);
-        let mut config = self.apply(base, settings, scalings)?;
-        config.auto_deployments =
-            automatic.unwrap_or(config.image.repository_type == RepositoryType::Ecr);
+        let mut config = self.apply(base, known)?;
+        if let (Some(code), Some(now)) = (&config.code, known.supported_at) {
+            code::check_runtime(code, now)?;
+        }
+        let tracked = code || config.image.repository_type == RepositoryType::Ecr;
+        config.auto_deployments = automatic.unwrap_or(tracked);
         Ok(config)
     }
 
@@ -158,12 +175,11 @@ impl Configuration {
     pub fn apply(
         self,
         mut config: ServiceConfig,
-        settings: &Settings,
-        scalings: &[Revision<AutoScaling>],
+        known: &Known<'_>,
     ) -> Result<ServiceConfig, ApiError> {
         self.refuse_what_has_no_engine()?;
         if let Some(source) = self.source_configuration {
-            source.apply(&mut config)?;
+            source.apply(&mut config, known)?;
         }
         if let Some(instance) = self.instance_configuration {
             config.size = instance.size(config.size)?;
@@ -174,9 +190,9 @@ impl Configuration {
             config.health = health.apply(config.health)?;
         }
         if let Some(arn) = self.auto_scaling_configuration_arn {
-            config.scaling = scaling(&arn, settings, scalings)?;
+            config.scaling = scaling(&arn, known.settings, known.scalings)?;
         }
-        secrets::check(&config, settings)?;
+        secrets::check(&config, known.settings)?;
         Ok(config)
     }
 
@@ -214,26 +230,25 @@ impl Configuration {
     }
 }
 
-/// The error for a source without an image.
-fn no_image(source: Option<&SourceConfiguration>) -> ApiError {
-    match source.is_some_and(|s| s.code_repository.is_some()) {
-        true => invalid(
-            "SourceConfiguration.CodeRepository is not available in this installation of Apron.",
-        ),
-        false => invalid(
-            "Exactly one of SourceConfiguration.CodeRepository and ImageRepository must be specified.",
-        ),
-    }
+/// The error for no source, or two.
+fn not_one_source() -> ApiError {
+    invalid(
+        "Exactly one of SourceConfiguration.CodeRepository and ImageRepository must be specified.",
+    )
 }
 
 impl SourceConfiguration {
-    fn apply(self, config: &mut ServiceConfig) -> Result<(), ApiError> {
-        if self.code_repository.is_some() {
-            return Err(match self.image_repository {
-                Some(_) => no_image(None),
-                None => no_image(Some(&self)),
-            });
+    fn apply(self, config: &mut ServiceConfig, known: &Known<'_>) -> Result<(), ApiError> {
+        if self.code_repository.is_some() && self.image_repository.is_some() {
+            return Err(not_one_source());
         }
+        match self.code_repository.is_some() || config.code.is_some() {
+            true => self.apply_code(config, known),
+            false => self.apply_image(config),
+        }
+    }
+
+    fn apply_image(self, config: &mut ServiceConfig) -> Result<(), ApiError> {
         if let Some(image) = self.image_repository {
             image.apply(&mut config.image)?;
         }
@@ -258,6 +273,39 @@ impl SourceConfiguration {
         }
         Ok(())
     }
+
+    fn apply_code(self, config: &mut ServiceConfig, known: &Known<'_>) -> Result<(), ApiError> {
+        let present = config.code.as_ref();
+        let kept = present.and_then(|code| code.connection_arn.clone());
+        let connection = match self.authentication_configuration {
+            Some(authentication) if authentication.access_role_arn.is_some() => {
+                return Err(invalid(
+                    "AuthenticationConfiguration.AccessRoleArn is only valid with an ImageRepository source.",
+                ));
+            }
+            Some(authentication) => authentication.connection_arn,
+            None => kept,
+        };
+        let mut code: CodeSource = match (self.code_repository, present) {
+            (Some(repository), present) => repository.source(present, connection, known)?,
+            (None, Some(present)) => CodeSource {
+                provider: code::provider(&present.repository, connection.as_deref(), known)?,
+                connection_arn: connection,
+                ..present.clone()
+            },
+            (None, None) => return Err(not_one_source()),
+        };
+        // What the build of another source gave says nothing of this one's.
+        if present.is_some_and(|present| !code.builds_like(present)) {
+            code.built = None;
+        }
+        config.image = code.running();
+        config.code = Some(code);
+        if let Some(enabled) = self.auto_deployments_enabled {
+            config.auto_deployments = enabled;
+        }
+        Ok(())
+    }
 }
 
 impl ImageRepository {
@@ -274,7 +322,7 @@ impl ImageRepository {
             _ => RepositoryType::Ecr,
         };
         if let Some(configuration) = self.image_configuration {
-            image.port = port(configuration.port.as_deref())?;
+            image.port = port("ImageConfiguration", configuration.port.as_deref())?;
             image.environment = environment(configuration.runtime_environment_variables)?;
             image.secrets = secrets::checked(
                 configuration.runtime_environment_secrets,
@@ -286,17 +334,21 @@ impl ImageRepository {
     }
 }
 
-fn port(text: Option<&str>) -> Result<u16, ApiError> {
+/// A port of `member`, which is 8080 when it is not given.
+pub(super) fn port(member: &str, text: Option<&str>) -> Result<u16, ApiError> {
     let Some(text) = text else { return Ok(8080) };
     match text.parse::<u16>() {
         Ok(port) if port > 0 && !text.starts_with(['+', '0']) => Ok(port),
         _ => Err(invalid(format!(
-            "Invalid value for ImageConfiguration.Port '{text}': it must be a number between 1 and 65535."
+            "Invalid value for {member}.Port '{text}': it must be a number between 1 and 65535."
         ))),
     }
 }
 
-fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
+/// Variables, none of which has a name that is taken.
+pub(super) fn environment(
+    variables: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, ApiError> {
     for (name, value) in &variables {
         check_name("RuntimeEnvironmentVariables", name)?;
         if value.contains('\0') {

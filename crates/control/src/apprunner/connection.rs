@@ -1,9 +1,11 @@
-//! Connections to providers of source code. They wait for their handshake until builds from source exist.
+//! Connections to providers of source code. Their handshake is completed by the operator's API.
 
 use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, not_found, page, quota_exceeded, store_failed};
 use crate::configurations::{CONNECTION, arn_of, revision, select};
+use crate::source::credentials::{CONNECTION_SECRETS, WEBHOOK_SECRETS};
 use apron_aws::ApiError;
+use apron_domain::Service;
 use apron_domain::configuration::{Connection, Revision, find};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,6 +39,12 @@ pub struct ListConnections {
 type All = Vec<Revision<Connection>>;
 
 impl AppRunner {
+    /// The account's connections.
+    pub(super) async fn connections(&self) -> Result<All, ApiError> {
+        let all = self.engine.store.configurations(CONNECTION).await;
+        all.map_err(store_failed)
+    }
+
     fn connection_output(&self, item: &Revision<Connection>) -> Value {
         let status = match (item.is_active(), item.content.available) {
             (false, _) => "DELETED",
@@ -63,6 +71,7 @@ impl AppRunner {
         let content = Connection {
             provider: input.provider_type,
             available: false,
+            host: None,
         };
         let engine = self.engine.clone();
         let change = move |all: &mut All| {
@@ -90,12 +99,7 @@ impl AppRunner {
     }
 
     pub(super) async fn connection_list(&self, input: ListConnections) -> Result<Value, ApiError> {
-        let mut all: All = self
-            .engine
-            .store
-            .configurations(CONNECTION)
-            .await
-            .map_err(store_failed)?;
+        let mut all = self.connections().await?;
         all.retain(|r| {
             input
                 .connection_name
@@ -113,6 +117,15 @@ impl AppRunner {
         input: ByConnectionArn,
     ) -> Result<Value, ApiError> {
         let (arn, now) = (input.connection_arn, self.engine.clock.now());
+        // No service comes to use it meanwhile.
+        let _order = self.engine.configurations.write().await;
+        let services = self
+            .engine
+            .store
+            .services_live()
+            .await
+            .map_err(store_failed)?;
+        let settings = self.engine.settings.clone();
         let selector = select(&self.engine.settings, CONNECTION, &arn);
         let change = |all: &mut All| {
             let found = selector
@@ -125,7 +138,15 @@ impl AppRunner {
                     "Connection with the provided ARN was not found: {arn}."
                 ))
             };
-            let mut gone = all.remove(index.ok_or_else(missing)?);
+            let index = index.ok_or_else(missing)?;
+            let full = arn_of(&settings, CONNECTION, &all[index]);
+            if let Some(user) = services.iter().find(|service| uses(service, &full)) {
+                return Err(invalid(format!(
+                    "Connection {arn} can't be deleted: it is used by the service {}.",
+                    user.name
+                )));
+            }
+            let mut gone = all.remove(index);
             gone.deleted_at = Some(now);
             Ok::<_, ApiError>(gone)
         };
@@ -135,6 +156,18 @@ impl AppRunner {
             .configurations_change(CONNECTION, change)
             .await
             .map_err(store_failed)??;
+        for kind in [CONNECTION_SECRETS, WEBHOOK_SECRETS] {
+            let deleted = self.engine.store.secret_delete(kind, &gone.id).await;
+            deleted.map_err(store_failed)?;
+        }
         Ok(json!({ "Connection": self.connection_output(&gone) }))
     }
+}
+
+/// Whether a service reads its source by this connection, or would again after a rollback.
+fn uses(service: &Service, arn: &str) -> bool {
+    let deployed = service.deployed.iter().chain(&service.previous);
+    let configs = deployed.map(|d| &d.config).chain([&service.config]);
+    let mut arns = configs.filter_map(|c| c.code.as_ref()?.connection_arn.as_deref());
+    arns.any(|used| used == arn)
 }

@@ -1,6 +1,6 @@
 //! Services and operations as the API writes them.
 
-use super::AppRunner;
+use super::{AppRunner, code};
 use apron_domain::service::ServiceSummary;
 use apron_domain::{Operation, Service, ServiceConfig};
 use serde::Serialize;
@@ -95,6 +95,16 @@ impl AppRunner {
 }
 
 fn source(config: &ServiceConfig) -> Value {
+    if let Some(code) = &config.code {
+        let mut source = json!({
+            "CodeRepository": code::output(code),
+            "AutoDeploymentsEnabled": config.auto_deployments,
+        });
+        if let Some(arn) = &code.connection_arn {
+            source["AuthenticationConfiguration"] = json!({ "ConnectionArn": arn });
+        }
+        return source;
+    }
     let image = &config.image;
     let mut configuration = json!({
         "Port": image.port.to_string(),

@@ -1,6 +1,6 @@
 //! `CreateService`.
 
-use super::config::Configuration;
+use super::config::{Configuration, Known};
 use super::output::ServiceAnswer;
 use super::tags::{Tag, Tagged, checked};
 use super::{AppRunner, invalid, quota_exceeded, store_failed};
@@ -31,10 +31,14 @@ impl AppRunner {
         self.check_roles(&input.configuration)?;
         let key = self.encryption_key(&input.configuration).await?;
         let _order = self.engine.configurations.read().await;
-        let config = input
-            .configuration
-            .create(settings, &self.scalings().await?)?;
-        let mut config = config;
+        let (scalings, connections) = (self.scalings().await?, self.connections().await?);
+        let mut config = input.configuration.create(&Known {
+            settings,
+            scalings: &scalings,
+            connections: &connections,
+            supported_at: (!self.engine.sources.options().retired_runtimes)
+                .then(|| self.engine.clock.now()),
+        })?;
         config.encryption_key = key;
         let tags = checked(Tagged::Service, input.tags, Default::default())?;
         let chance = self.engine.chance.as_ref();
@@ -48,6 +52,7 @@ impl AppRunner {
             deployed: None,
             previous: None,
             last_revision: 0,
+            tried_commit: None,
             push_pending: false,
             tags,
             created_at: now,

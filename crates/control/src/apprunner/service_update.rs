@@ -1,13 +1,15 @@
 //! `UpdateService`: a changed configuration, or the rebuild of a service whose creation failed.
 
-use super::config::Configuration;
+use super::config::{Configuration, Known};
 use super::output::ServiceAnswer;
 use super::{AppRunner, invalid, invalid_state, store_failed};
 use crate::operations::Plan;
 use apron_aws::ApiError;
-use apron_domain::configuration::{AutoScaling, Revision};
-use apron_domain::{OperationKind, Service, ServiceStatus, Trigger};
+use apron_domain::code::CodeSource;
+use apron_domain::extension::Extensions;
+use apron_domain::{Digest, OperationKind, Service, ServiceConfig, ServiceStatus, Trigger};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -25,7 +27,7 @@ impl AppRunner {
         let service = self.service_to_change(&input.service_arn).await?;
         let settings = self.engine.settings.clone();
         let _order = self.engine.configurations.read().await;
-        let scalings = self.scalings().await?;
+        let (scalings, connections) = (self.scalings().await?, self.connections().await?);
         let configuration = input.configuration;
         self.check_roles(&configuration)?;
         let begun = self
@@ -37,7 +39,13 @@ impl AppRunner {
                 ) {
                     return Err(wrong_state(service));
                 }
-                plan(service, configuration, &settings, &scalings)
+                let known = Known {
+                    settings: &settings,
+                    scalings: &scalings,
+                    connections: &connections,
+                    supported_at: None,
+                };
+                plan(service, configuration, &known)
             })
             .await
             .map_err(store_failed)?;
@@ -49,29 +57,25 @@ impl AppRunner {
 fn plan(
     service: &Service,
     configuration: Configuration,
-    settings: &crate::settings::Settings,
-    scalings: &[Revision<AutoScaling>],
+    known: &Known<'_>,
 ) -> Result<Plan, ApiError> {
-    let names_image = configuration
-        .source_configuration
-        .as_ref()
-        .is_some_and(|s| s.image_repository.is_some());
-    let code = configuration
-        .source_configuration
-        .as_ref()
-        .is_some_and(|s| s.code_repository.is_some());
-    if code {
+    let source = configuration.source_configuration.as_ref();
+    let names_image = source.is_some_and(|s| s.image_repository.is_some());
+    let names_code = source.is_some_and(|s| s.code_repository.is_some());
+    if names_image && service.config.code.is_some() {
+        return Err(invalid(
+            "The source of a service can't be changed from a code repository to an image.",
+        ));
+    }
+    if names_code && service.config.code.is_none() {
         return Err(invalid(
             "The source of a service can't be changed from an image to a code repository.",
         ));
     }
-    let config = configuration.apply(service.config.clone(), settings, scalings)?;
-    // The image is looked up again when the request names it: the same tag may mean another image by now.
-    let image = match (&service.deployed, names_image) {
-        (Some(deployed), false) if deployed.config.image.identifier == config.image.identifier => {
-            Some(deployed.image.clone())
-        }
-        _ => None,
+    let config = configuration.apply(service.config.clone(), known)?;
+    let image = match &config.code {
+        Some(code) => built_image(service, code),
+        None => found_image(service, &config, names_image),
     };
     Ok(Plan {
         kind: OperationKind::UpdateService,
@@ -79,6 +83,24 @@ fn plan(
         config,
         image,
     })
+}
+
+/// The image that is deployed, if an update does not name one. It is looked up again when the request names it: the same
+/// tag may mean another image by now.
+fn found_image(service: &Service, config: &ServiceConfig, named: bool) -> Option<Digest> {
+    let deployed = service.deployed.as_ref().filter(|_| !named)?;
+    let same = deployed.config.image.identifier == config.image.identifier;
+    same.then(|| deployed.image.clone())
+}
+
+/// The image that was built, if another build would see nothing else: an update of what only the running container needs
+/// builds nothing.
+fn built_image(service: &Service, code: &CodeSource) -> Option<Digest> {
+    let deployed = service.deployed.as_ref()?;
+    let built = code.built.as_ref()?;
+    let dockerfile = Extensions::of(&service.tags, &BTreeMap::new()).dockerfile;
+    let same = deployed.config.code.as_ref()?.built.as_ref() == Some(built);
+    (same && built.dockerfile == dockerfile).then(|| deployed.image.clone())
 }
 
 /// The error of a call that the service's state does not allow.

@@ -107,7 +107,7 @@ fn overdue(engine: &Engine, operation: &Operation, id: &InstanceId, trial: &Tria
 
 /// Whether to stop waiting because the operator cancelled: the executor ends the operation. A store that does not answer now
 /// answers the next time.
-async fn is_cancelled(engine: &Engine, operation: &Operation) -> bool {
+pub(super) async fn is_cancelled(engine: &Engine, operation: &Operation) -> bool {
     let asked = engine.store.operation_is_cancelled(&operation.id).await;
     asked.unwrap_or(false)
 }

@@ -1,6 +1,6 @@
 //! The effects of steps. Each may run again after it was killed anywhere.
 
-use super::{StepError, evidence, settle};
+use super::{StepError, build, evidence, settle};
 use crate::access_role;
 use crate::engine::Engine;
 use apron_compute::ComputeError;
@@ -24,6 +24,8 @@ pub async fn perform(
 ) -> Result<Outcome, StepError> {
     match step {
         Step::ResolveImage => Ok(resolve(engine, operation).await),
+        Step::ResolveSource => Ok(build::resolve(engine, operation).await),
+        Step::Build(commit) => build::build(engine, operation, &commit).await,
         Step::PrepareImage(image) => prepare(engine, &image).await,
         Step::Launch(candidates) => launch(engine, operation, &candidates).await,
         Step::Settle(candidates) => settle::settle(engine, operation, &candidates).await,
@@ -73,7 +75,10 @@ fn refused(error: ComputeError) -> Result<Outcome, StepError> {
     Ok(Outcome::Failed(Failure::new(kind, error.to_string())))
 }
 
-async fn service_of(engine: &Engine, operation: &Operation) -> Result<Service, StepError> {
+pub(super) async fn service_of(
+    engine: &Engine,
+    operation: &Operation,
+) -> Result<Service, StepError> {
     let found = engine.store.service_get(&operation.service).await?;
     found.ok_or_else(|| StepError::ServiceMissing(operation.service.clone()))
 }

@@ -1,11 +1,9 @@
 //! Rolling back, cancelling, explaining: what the App Runner API has no words for.
 
 use super::{Operator, read};
-use crate::configurations::{CONNECTION, select};
 use crate::endpoint::{Call, internal};
 use crate::operations::Plan;
 use apron_aws::ApiError;
-use apron_domain::configuration::{Connection, Revision, find};
 use apron_domain::{Operation, OperationId, OperationKind, Service, ServiceStatus, Trigger};
 use apron_store::StoreError;
 use serde::Deserialize;
@@ -24,17 +22,11 @@ struct DescribeOperation {
     operation_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct CompleteConnection {
-    connection_arn: String,
-}
-
 fn invalid_state(message: impl Into<String>) -> ApiError {
     ApiError::client("InvalidStateException", message)
 }
 
-fn not_found(message: impl Into<String>) -> ApiError {
+pub(super) fn not_found(message: impl Into<String>) -> ApiError {
     ApiError::client("ResourceNotFoundException", message)
 }
 
@@ -150,36 +142,8 @@ impl Operator {
             .filter(|operation| operation.service == service.id)
             .ok_or_else(|| not_found("The service has no such operation."))
     }
-
-    /// Says that a provider of source code has granted access: App Runner's console does this, no API.
-    pub(super) async fn complete_connection(&self, call: &Call) -> Result<Value, ApiError> {
-        let input: CompleteConnection = read(call)?;
-        let arn = input.connection_arn;
-        let selector = select(&self.engine.settings, CONNECTION, &arn);
-        let change = |all: &mut Vec<Revision<Connection>>| {
-            let id = selector
-                .as_ref()
-                .and_then(|selector| find(all, selector))
-                .map(|r| r.id.clone());
-            let found = id.and_then(|id| all.iter_mut().find(|r| r.id == id));
-            let missing = || {
-                not_found(format!(
-                    "Connection with the provided ARN was not found: {arn}."
-                ))
-            };
-            found.ok_or_else(missing)?.content.available = true;
-            Ok::<_, ApiError>(())
-        };
-        let changed = self
-            .engine
-            .store
-            .configurations_change(CONNECTION, change)
-            .await;
-        changed.map_err(|e| stored(call, &e))??;
-        Ok(json!({}))
-    }
 }
 
-fn stored(call: &Call, error: &StoreError) -> ApiError {
+pub(super) fn stored(call: &Call, error: &StoreError) -> ApiError {
     internal(call, "use the stored state", error)
 }

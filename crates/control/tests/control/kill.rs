@@ -1,6 +1,7 @@
 //! Every operation is killed before and after each of its steps. Killed after a step, the step runs again: nothing of it
 //! was written down. The end must be the same as without.
 
+use crate::source;
 use apron_compute::simulator::Behaviour;
 use apron_control::engine::Point;
 use apron_domain::{InstanceRole, Stage};
@@ -21,6 +22,8 @@ const DEPLOY: [Stage; 8] = [
     Stage::Retire,
     Stage::Finish,
 ];
+const BUILD: [Stage; 4] = [Stage::Resolve, Stage::Build, Stage::Prepare, Stage::Launch];
+const FAILED_BUILD: [Stage; 4] = [Stage::Resolve, Stage::Build, Stage::Discard, Stage::Finish];
 const ROLLBACK: [Stage; 6] = [
     Stage::Resolve,
     Stage::Prepare,
@@ -55,6 +58,7 @@ fn killed(
     check: impl Fn(&World, &Life, &str),
 ) {
     let world = world();
+    source::repository(&world, "demo");
     let first = Life::begin(&world);
     let prepared = prepare(&first);
     first.kill();
@@ -86,6 +90,13 @@ fn serves_one(world: &World, life: &Life, arn: &str, image: &str) {
     assert_eq!(service["Status"], "RUNNING");
     let source = &service["SourceConfiguration"]["ImageRepository"];
     assert_eq!(source["ImageIdentifier"], image);
+    runs_one(world, life, arn);
+}
+
+/// One instance runs, is routed, and nothing else is left.
+fn runs_one(world: &World, life: &Life, arn: &str) {
+    let service = life.describe(arn);
+    assert_eq!(service["Status"], "RUNNING");
     let host = service["ServiceUrl"].as_str().unwrap();
     life.eventually("exactly one instance, routed", || {
         let observed = life.observed_instances();
@@ -205,6 +216,51 @@ fn a_resume_killed_anywhere_serves_the_same_image_again() {
             |world, life, arn| {
                 assert_eq!(life.newest_operation(arn)["Status"], "SUCCEEDED");
                 serves_one(world, life, arn, V1);
+            },
+        );
+    });
+}
+
+#[test]
+fn a_build_killed_anywhere_ends_running() {
+    each_point(&BUILD, |stop| {
+        killed(
+            stop,
+            |_| None,
+            |life, _| source::create(life, "demo", &json!({})),
+            |world, life, arn| {
+                assert_eq!(life.newest_operation(arn)["Status"], "SUCCEEDED");
+                runs_one(world, life, arn);
+                life.eventually("the commit's files to go", || {
+                    source::work(world).is_empty().then_some(())
+                });
+            },
+        );
+    });
+}
+
+#[test]
+fn a_failed_build_killed_anywhere_leaves_the_old_version_serving() {
+    each_point(&FAILED_BUILD, |stop| {
+        killed(
+            stop,
+            |life| {
+                let arn = source::create(life, "demo", &json!({}));
+                assert_eq!(life.settle(&arn), "RUNNING");
+                Some(arn)
+            },
+            |life, arn| {
+                life.commit("demo", "plan", "fail");
+                life.call("StartDeployment", json!({ "ServiceArn": arn.unwrap() }))
+                    .unwrap();
+                arn.unwrap().to_owned()
+            },
+            |world, life, arn| {
+                assert_eq!(life.newest_operation(arn)["Status"], "ROLLBACK_SUCCEEDED");
+                runs_one(world, life, arn);
+                life.eventually("the commit's files to go", || {
+                    source::work(world).is_empty().then_some(())
+                });
             },
         );
     });

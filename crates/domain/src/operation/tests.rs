@@ -1,4 +1,5 @@
 use super::*;
+use crate::code::{CodeSource, ConfigurationSource};
 use crate::service::{HealthCheck, ImageSource, InstanceSize, RepositoryType, Scaling};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ fn config(tag: &str) -> ServiceConfig {
             secrets: Default::default(),
         },
         instance_role_arn: None,
+        code: None,
         auto_deployments: true,
         size: InstanceSize::default(),
         health: HealthCheck::default(),
@@ -45,6 +47,7 @@ fn service() -> Service {
         deployed: None,
         previous: None,
         last_revision: 0,
+        tried_commit: None,
         push_pending: false,
         tags: BTreeMap::new(),
         created_at: Millis(1),
@@ -222,6 +225,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         4 => Just(Outcome::Done),
         2 => (0u8..=255).prop_map(|n| Outcome::Image(digest(n))),
+        1 => Just(Outcome::Commit(commit(1))),
+        1 => Just(Outcome::Built(digest(3), Box::new(built(1)))),
         1 => Just(Outcome::Waiting),
         1 => Just(Outcome::Failed(Failure::new(FailureKind::Platform, "x"))),
     ]
@@ -231,8 +236,10 @@ proptest! {
     /// Whatever steps answer: an operation past `Route` never fails, one that failed never routes, and a stage is
     /// never entered again once left.
     #[test]
-    fn no_sequence_of_outcomes_breaks_the_order(outcomes in prop::collection::vec(outcome(), 0..60)) {
-        let (mut operation, _) = Operation::begin(new(OperationKind::UpdateService, "v2"), &service(), Millis(0));
+    fn no_sequence_of_outcomes_breaks_the_order(outcomes in prop::collection::vec(outcome(), 0..60), code in any::<bool>()) {
+        let mut of_code = new(OperationKind::UpdateService, "v2");
+        of_code.config.code = code.then(source);
+        let (mut operation, _) = Operation::begin(of_code, &service(), Millis(0));
         let mut left: Vec<Stage> = Vec::new();
         for (tick, outcome) in outcomes.into_iter().enumerate() {
             let next = operation.advance(outcome, LIMITS, Millis(tick as u64));
@@ -275,4 +282,120 @@ fn the_previous_deployment_is_remembered_once_also_when_the_switch_runs_twice() 
     let twice = operation.take_over(&once, Millis(5));
     assert_eq!(once.previous, first.deployed);
     assert_eq!(twice, once);
+}
+
+fn commit(n: u8) -> String {
+    format!("{n:02x}").repeat(20)
+}
+
+fn source() -> CodeSource {
+    CodeSource {
+        repository: "https://git.example.com/app".to_owned(),
+        branch: "main".to_owned(),
+        directory: "/".to_owned(),
+        connection_arn: None,
+        provider: "GIT".to_owned(),
+        configuration: ConfigurationSource::Repository,
+        values: None,
+        built: None,
+    }
+}
+
+fn built(n: u8) -> BuiltCode {
+    BuiltCode {
+        commit: commit(n),
+        tree: commit(n + 1),
+        dockerfile: false,
+        start_command: Some("serve".to_owned()),
+        port: Some(9000),
+        port_variable: None,
+        environment: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    }
+}
+
+/// Runs an operation on source code; `break_at` fails the first step of that stage.
+fn run_code(
+    kind: OperationKind,
+    service: &Service,
+    break_at: Option<Stage>,
+) -> (Operation, Service, Vec<Stage>) {
+    let mut new = new(kind, "");
+    new.config.image.identifier.clear();
+    new.config.code = Some(source());
+    let (mut operation, mut service) = Operation::begin(new, service, Millis(10));
+    let mut stages = Vec::new();
+    while let Some(step) = operation.step() {
+        stages.push(operation.stage);
+        let broken = Outcome::Failed(Failure::new(FailureKind::Build, "broken"));
+        let outcome = match step {
+            _ if break_at == Some(operation.stage) => broken,
+            Step::ResolveImage => panic!("an image was looked up for source code"),
+            Step::ResolveSource => Outcome::Commit(commit(1)),
+            Step::Build(found) => {
+                assert_eq!(found, commit(1));
+                Outcome::Built(digest(5), Box::new(built(2)))
+            }
+            _ => Outcome::Done,
+        };
+        match operation.stage {
+            Stage::Route => service = operation.take_over(&service, Millis(20)),
+            Stage::Finish => {
+                (operation, service) = operation.conclude(&service, Millis(30));
+                continue;
+            }
+            _ => {}
+        }
+        operation = operation.advance(outcome, LIMITS, Millis(20));
+    }
+    (operation, service, stages)
+}
+
+#[test]
+fn source_code_is_built_between_the_commit_and_the_image() {
+    let (operation, running, stages) = run_code(OperationKind::CreateService, &service(), None);
+    assert_eq!(stages[..3], [Stage::Resolve, Stage::Build, Stage::Prepare]);
+    assert_eq!(operation.status, OperationStatus::Succeeded);
+    let deployed = running.deployed.clone().unwrap();
+    assert_eq!(deployed.image, digest(5));
+    assert_eq!(
+        (deployed.config.image.port, running.config.image.port),
+        (9000, 9000)
+    );
+    assert_eq!(running.config.code.as_ref().unwrap().built, Some(built(2)));
+    assert_eq!(running.tried_commit, Some(commit(2)));
+}
+
+#[test]
+fn a_failed_build_leaves_what_runs_and_remembers_the_commit() {
+    let (_, running, _) = run_code(OperationKind::CreateService, &service(), None);
+    let (operation, after, stages) =
+        run_code(OperationKind::StartDeployment, &running, Some(Stage::Build));
+    assert_eq!(
+        stages,
+        [Stage::Resolve, Stage::Build, Stage::Discard, Stage::Finish]
+    );
+    assert_eq!(operation.status, OperationStatus::RollbackSucceeded);
+    assert_eq!(
+        (&after.deployed, &after.config),
+        (&running.deployed, &running.config)
+    );
+    assert_eq!(after.tried_commit, Some(commit(1)));
+    assert!(operation.cancelled(Millis(40)) == operation);
+}
+
+#[test]
+fn rows_of_before_source_code_are_read() {
+    let mut stored = serde_json::to_value(config("v1")).unwrap();
+    stored.as_object_mut().unwrap().remove("code");
+    assert_eq!(
+        serde_json::from_value::<ServiceConfig>(stored).unwrap(),
+        config("v1")
+    );
+    let mut stored = serde_json::to_value(service()).unwrap();
+    stored.as_object_mut().unwrap().remove("tried_commit");
+    assert_eq!(
+        serde_json::from_value::<Service>(stored).unwrap(),
+        service()
+    );
 }

@@ -103,7 +103,9 @@ impl Running {
         let life = Life::begin(world);
         let site = Site {
             endpoint: life.endpoint(),
-            registry: axum::Router::new(),
+            registry: None,
+            git: None,
+            hooks: None,
         };
         let (_, tls) = watch::channel(listener::tls(&certificate)?);
         let address = life.wait_for(async {

@@ -34,11 +34,49 @@ fn scalings() -> Vec<Revision<AutoScaling>> {
     }]
 }
 
+fn connections() -> Vec<Revision<Connection>> {
+    let connection = |name: &str, id: char, available, host: Option<&str>| Revision {
+        name: name.to_owned(),
+        number: 1,
+        id: id.to_string().repeat(32),
+        created_at: apron_domain::Millis(0),
+        deleted_at: None,
+        tags: BTreeMap::new(),
+        content: Connection {
+            provider: "GITHUB".to_owned(),
+            available,
+            host: host.map(str::to_owned),
+        },
+    };
+    vec![
+        connection("code", 'a', true, None),
+        connection("pending", 'b', false, None),
+        connection("gitlab", 'c', true, Some("gitlab.example.com:8443")),
+    ]
+}
+
+fn apply(configuration: Configuration, config: ServiceConfig) -> Result<ServiceConfig, ApiError> {
+    let (settings, scalings, connections) = (settings(), scalings(), connections());
+    let known = Known {
+        settings: &settings,
+        scalings: &scalings,
+        connections: &connections,
+        supported_at: None,
+    };
+    configuration.apply(config, &known)
+}
+
 fn create(input: serde_json::Value) -> Result<ServiceConfig, String> {
     let configuration: Configuration = serde_json::from_value(input).unwrap();
-    configuration
-        .create(&settings(), &scalings())
-        .map_err(|error| error.message)
+    let (settings, scalings, connections) = (settings(), scalings(), connections());
+    let known = Known {
+        settings: &settings,
+        scalings: &scalings,
+        connections: &connections,
+        // In 2026, after the end of support of the older runtimes.
+        supported_at: Some(Millis(1_780_000_000_000)),
+    };
+    configuration.create(&known).map_err(|error| error.message)
 }
 
 fn image(configuration: serde_json::Value) -> serde_json::Value {
@@ -118,9 +156,7 @@ fn an_update_keeps_what_it_does_not_name() {
     .unwrap();
     let update = |input| {
         let configuration: Configuration = serde_json::from_value(input).unwrap();
-        configuration
-            .apply(config.clone(), &settings(), &scalings())
-            .unwrap()
+        apply(configuration, config.clone()).unwrap()
     };
     let mut source = json!({ "SourceConfiguration": { "ImageRepository": {
         "ImageIdentifier": "localhost:7400/app:v2", "ImageRepositoryType": "ECR" } } });
@@ -161,15 +197,146 @@ fn what_has_no_engine_is_refused() {
             "{member}"
         );
     }
-    let code = json!({ "SourceConfiguration": { "CodeRepository": {} } });
-    assert!(
-        create(code)
-            .unwrap_err()
-            .contains("CodeRepository is not available")
-    );
     assert!(
         create(json!({ "SourceConfiguration": {} }))
             .unwrap_err()
             .contains("Exactly one")
     );
+}
+
+fn arn(name: &str, id: char) -> String {
+    let id = id.to_string().repeat(32);
+    format!("arn:aws:apprunner:us-east-1:111122223333:connection/{name}/{id}")
+}
+
+fn code(url: &str, change: impl Fn(&mut serde_json::Value)) -> serde_json::Value {
+    let mut source = json!({ "CodeRepository": {
+        "RepositoryUrl": url,
+        "SourceCodeVersion": { "Type": "BRANCH", "Value": "main" },
+        "CodeConfiguration": { "ConfigurationSource": "API", "CodeConfigurationValues": {
+            "Runtime": "PYTHON_311", "BuildCommand": "make", "StartCommand": "./serve" } },
+    } });
+    change(&mut source);
+    json!({ "SourceConfiguration": source })
+}
+
+#[test]
+fn source_code_has_app_runners_defaults() {
+    let config = create(code("https://github.com/a/b", |_| {})).unwrap();
+    let source = config.code.unwrap();
+    assert_eq!((source.directory.as_str(), config.image.port), ("/", 8080));
+    assert_eq!(source.provider, "GITHUB");
+    assert!(config.auto_deployments && config.image.identifier.is_empty());
+    assert_eq!(config.image.start_command.as_deref(), Some("./serve"));
+}
+
+fn refused(input: serde_json::Value, part: &str) {
+    let message = create(input).unwrap_err();
+    assert!(message.contains(part), "{part}: {message}");
+}
+
+const GITHUB: &str = "https://github.com/a/b";
+
+#[test]
+fn mistakes_in_source_code_are_named() {
+    let with = |member: &'static str, value: serde_json::Value| {
+        code(GITHUB, |source| {
+            source["CodeRepository"][member] = value.clone()
+        })
+    };
+    refused(
+        code("https://u:p@github.com/a/b", |_| {}),
+        "use a connection",
+    );
+    refused(code("file:///etc", |_| {}), "RepositoryUrl");
+    refused(
+        with("SourceDirectory", json!("../x")),
+        "SourceDirectory '../x'",
+    );
+    refused(
+        with("CodeConfiguration", json!(null)),
+        "CodeConfiguration must be",
+    );
+    let api = json!({ "ConfigurationSource": "API" });
+    refused(
+        with("CodeConfiguration", api),
+        "CodeConfigurationValues must be",
+    );
+    let version = json!({ "Type": "BRANCH", "Value": "-x" });
+    refused(
+        with("SourceCodeVersion", version),
+        "SourceCodeVersion.Value '-x'",
+    );
+    let image = json!({ "ImageIdentifier": "a", "ImageRepositoryType": "ECR" });
+    let two = code(GITHUB, |source| source["ImageRepository"] = image.clone());
+    refused(two, "Exactly one");
+    let hidden = create(code("https://u:hidden@github.com/a", |_| {}));
+    assert!(!hidden.unwrap_err().contains("hidden"));
+}
+
+#[test]
+fn a_connection_is_there_available_and_for_the_host() {
+    let by = |url: &str, name: &str, id: char| {
+        let arn = json!({ "ConnectionArn": arn(name, id) });
+        code(url, |source| {
+            source["AuthenticationConfiguration"] = arn.clone()
+        })
+    };
+    refused(by(GITHUB, "pending", 'b'), "PENDING_HANDSHAKE");
+    refused(by(GITHUB, "none", 'd'), "isn't valid");
+    refused(
+        by(GITHUB, "gitlab", 'c'),
+        "is for gitlab.example.com:8443, not for github.com",
+    );
+    refused(
+        by("https://localhost:7400/git/demo", "code", 'a'),
+        "isn't needed",
+    );
+    let config = create(by(GITHUB, "code", 'a')).unwrap();
+    assert_eq!(config.code.unwrap().connection_arn, Some(arn("code", 'a')));
+}
+
+#[test]
+fn an_update_of_source_code_keeps_what_it_does_not_name() {
+    let base = create(code("https://github.com/a/b", |s| {
+        s["CodeRepository"]["SourceDirectory"] = json!("app");
+        s["AuthenticationConfiguration"] = json!({ "ConnectionArn": arn("code", 'a') });
+    }));
+    let base = base.unwrap();
+    let update = |input: serde_json::Value| {
+        apply(serde_json::from_value(input).unwrap(), base.clone()).unwrap()
+    };
+    let after = update(json!({ "SourceConfiguration": { "AutoDeploymentsEnabled": false } }));
+    assert_eq!(
+        (after.code.as_ref(), after.auto_deployments),
+        (base.code.as_ref(), false)
+    );
+    let after = update(json!({ "SourceConfiguration": { "CodeRepository": {
+        "RepositoryUrl": "https://github.com/a/b",
+        "SourceCodeVersion": { "Type": "BRANCH", "Value": "next" } } } }));
+    let (before, after) = (base.code.as_ref().unwrap(), after.code.unwrap());
+    assert_eq!(
+        (after.branch.as_str(), after.directory.as_str()),
+        ("next", "/app")
+    );
+    assert_eq!(
+        (&after.values, &after.connection_arn),
+        (&before.values, &before.connection_arn)
+    );
+}
+
+#[test]
+fn a_runtime_past_its_end_is_refused_on_create_and_kept_on_update() {
+    let old = |s: &mut serde_json::Value| {
+        s["CodeRepository"]["CodeConfiguration"]["CodeConfigurationValues"]["Runtime"] =
+            json!("NODEJS_16")
+    };
+    let input = code("https://github.com/a/b", old);
+    let message = create(input.clone()).unwrap_err();
+    assert!(
+        message.contains("NODEJS_16 is past its end of support"),
+        "{message}"
+    );
+    let base = create(code("https://github.com/a/b", |_| {})).unwrap();
+    apply(serde_json::from_value(input).unwrap(), base).unwrap();
 }

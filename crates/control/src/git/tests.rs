@@ -1,0 +1,60 @@
+use super::*;
+
+fn request(method: Method, uri: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(uri);
+    request.body(Body::empty()).unwrap()
+}
+
+#[test]
+fn only_the_pages_of_the_protocol_are_there() {
+    let get = |uri: &str| parse(&request(Method::GET, uri));
+    let post = |uri: &str| parse(&request(Method::POST, uri));
+    let demo = || "demo".to_owned();
+    assert_eq!(
+        get("/git/demo.git/info/refs?service=git-receive-pack"),
+        Some((demo(), Wanted::References(Service::Receive)))
+    );
+    assert_eq!(
+        get("/git/demo/info/refs?service=git-upload-pack"),
+        Some((demo(), Wanted::References(Service::Upload)))
+    );
+    assert_eq!(
+        post("/git/demo.git/git-receive-pack"),
+        Some((demo(), Wanted::Service(Service::Receive)))
+    );
+    for uri in [
+        "/git/demo.git/info/refs",
+        "/git/demo.git/info/refs?service=git-shell",
+        "/git/demo.git/HEAD",
+        "/git/../x/info/refs?service=git-upload-pack",
+        "/git/.git/info/refs?service=git-upload-pack",
+        "/git/a.git/info/refs?service=git-upload-pack",
+        "/git/demo.git/objects/../info/refs",
+        "/gitx/demo.git/info/refs?service=git-upload-pack",
+    ] {
+        assert_eq!(get(uri), None, "{uri}");
+    }
+    assert_eq!(post("/git/demo.git/info/refs"), None);
+}
+
+#[test]
+fn only_plain_protocol_versions_reach_git() {
+    let of = |value: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("git-protocol", HeaderValue::from_static(value));
+        protocol(&headers)
+    };
+    assert_eq!(of("version=2").as_deref(), Some("version=2"));
+    assert_eq!(of("version=2;rm"), None);
+    assert_eq!(of("$(id)"), None);
+}
+
+#[test]
+fn basic_authentication_is_read() {
+    let header = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+    let read = basic(&header("AKIA:a:b"));
+    assert_eq!(read, Some(("AKIA".to_owned(), "a:b".to_owned())));
+    for bad in ["", "Bearer x", "Basic !", &header("none")] {
+        assert_eq!(basic(bad), None, "{bad}");
+    }
+}
