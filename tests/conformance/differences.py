@@ -43,8 +43,12 @@ MADE = object()
 
 # Members, or single values of them, that are refused with InvalidRequestException until their engine exists.
 _SERVICE = [
-    ((*SOURCE, "CodeRepository"), MADE, "services from source code are not available"),
-    ((*SOURCE, "AuthenticationConfiguration", "ConnectionArn"), MADE, "services from source code are not available"),
+    ((*SOURCE, "CodeRepository"), MADE, "these requests have an image, and a service has one source"),
+    (
+        (*SOURCE, "AuthenticationConfiguration", "ConnectionArn"),
+        MADE,
+        "these requests have an image, which needs no connection",
+    ),
     ((*IMAGE, "RuntimeEnvironmentSecrets"), MADE, "secrets are not available"),
     ((*NETWORK, "EgressConfiguration", "EgressType"), "VPC", "VPC connectors are stored but carry no traffic"),
     ((*NETWORK, "EgressConfiguration", "VpcConnectorArn"), MADE, "VPC connectors are stored but carry no traffic"),
@@ -61,8 +65,8 @@ SUMMARY = "a service names its configuration only, as the real service's answers
 
 # Members of outputs that no answer can have yet, by a part of their path.
 UNANSWERED = {
-    "CodeRepository": "services from source code are not available",
-    "AuthenticationConfiguration.ConnectionArn": "services from source code are not available",
+    "CodeRepository": "the services of this test have images",
+    "AuthenticationConfiguration.ConnectionArn": "the services of this test have images",
     "RuntimeEnvironmentSecrets": "secrets are not available",
     "EgressConfiguration.VpcConnectorArn": "VPC connectors are stored but carry no traffic",
     "EncryptionConfiguration": "customer managed keys are not available",

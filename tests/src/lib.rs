@@ -5,6 +5,7 @@ pub mod api;
 pub mod assets;
 pub mod aws;
 pub mod disk;
+pub mod git;
 pub mod http;
 pub mod images;
 pub mod load;

@@ -1,6 +1,7 @@
 //! One platform under test: its directory, its configuration, starting and ending it.
 
 use crate::http::{self, Target};
+use crate::registry::Registry;
 use crate::run;
 use crate::slot::Slot;
 use crate::traces::Traces;
@@ -18,6 +19,9 @@ use tempfile::TempDir;
 /// Network namespaces and disks that a platform keeps prepared.
 const PREPARED: usize = 2;
 
+/// Which port of the slot the registry with the base image for Python has.
+const PYTHON_REGISTRY: u16 = 8;
+
 /// Lines of the platform's own log that a failed test shows.
 const LOG_LINES_MAX: usize = 80;
 
@@ -32,6 +36,8 @@ pub struct Settings {
     pub drain: u32,
     /// Megabytes of a disk of its own for the data directory; none uses the machine's.
     pub disk_mb: Option<u32>,
+    /// Seconds between two questions for the head of a tracked branch.
+    pub ask_every: u32,
     /// Programs of its own, so that a test can replace them.
     pub own_programs: bool,
 }
@@ -43,6 +49,7 @@ impl Default for Settings {
             stop_grace: 5,
             drain: 30,
             disk_mb: None,
+            ask_every: 60,
             own_programs: false,
         }
     }
@@ -106,7 +113,8 @@ impl Platform {
         format!(
             "name = \"{name}\"\ninstance_network = \"{network}\"\n\n[listen]\napi = [\"127.0.0.1:{api}\"]\n\
              https = [\"127.0.0.1:{https}\"]\nhttp = [\"127.0.0.1:{http}\"]\n\n[deployment]\n\
-             healthy_within_seconds = {healthy}\nstop_grace_seconds = {grace}\ndrain_seconds = {drain}\n",
+             healthy_within_seconds = {healthy}\nstop_grace_seconds = {grace}\ndrain_seconds = {drain}\n\n[source]\nask_every_seconds = {ask}\n\n\
+             [build]\nimages = {{ PYTHON_311 = \"{python}\" }}\n",
             name = self.slot.name(),
             network = self.slot.network(),
             api = self.api_port(),
@@ -115,6 +123,8 @@ impl Platform {
             healthy = settings.healthy_within,
             grace = settings.stop_grace,
             drain = settings.drain,
+            ask = settings.ask_every,
+            python = self.python_base(),
         )
     }
 
@@ -151,6 +161,21 @@ impl Platform {
     /// Its registry as images name it.
     pub fn registry(&self) -> String {
         format!("localhost:{}", self.api_port())
+    }
+
+    /// The image that source code in Python is built on: of the second registry, by [`Platform::serve_python_base`].
+    fn python_base(&self) -> String {
+        format!(
+            "localhost:{}/python-base:3",
+            self.slot.port(PYTHON_REGISTRY)
+        )
+    }
+
+    /// Serves the image that source code in Python is built on, so that no test has to make one.
+    pub fn serve_python_base(&self) -> Result<Registry> {
+        let registry = Registry::start(self, PYTHON_REGISTRY, None)?;
+        registry.push_tagged(&assets::find("python-base-2")?, "3", "python-base:3")?;
+        Ok(registry)
     }
 
     /// The `apron` command line for this platform.

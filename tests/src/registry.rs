@@ -69,6 +69,11 @@ impl Registry {
 
     /// Pushes a layout and returns the image's whole name.
     pub fn push(&self, layout: &Path, reference: &str) -> Result<String> {
+        self.push_tagged(layout, "image", reference)
+    }
+
+    /// Pushes the image of a layout that has this tag and returns its whole name.
+    pub fn push_tagged(&self, layout: &Path, tag: &str, reference: &str) -> Result<String> {
         let image = format!("{}/{reference}", self.host());
         let mut command = Command::new("skopeo");
         command.args(["copy", "--quiet", "--dest-tls-verify=false"]);
@@ -79,7 +84,7 @@ impl Registry {
         }
         run::ok(
             command
-                .arg(format!("oci:{}:image", layout.display()))
+                .arg(format!("oci:{}:{tag}", layout.display()))
                 .arg(format!("docker://{image}")),
         )?;
         Ok(image)

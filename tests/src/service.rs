@@ -60,20 +60,22 @@ impl Platform {
 
     /// Creates a service from any input and returns at once.
     pub fn create_service_from(&self, input: &Value) -> Result<Service> {
-        let answer = self.call(APP_RUNNER, "CreateService", input)?;
-        let text = |value: &Value| {
-            value
-                .as_str()
-                .map(str::to_owned)
-                .context("CreateService left something out")
-        };
-        Ok(Service {
-            arn: text(&answer["Service"]["ServiceArn"])?,
-            name: text(&answer["Service"]["ServiceName"])?,
-            id: text(&answer["Service"]["ServiceId"])?,
-            url: text(&answer["Service"]["ServiceUrl"])?,
-            operation: text(&answer["OperationId"])?,
-        })
+        Service::of(&self.call(APP_RUNNER, "CreateService", input)?)
+    }
+
+    /// The service of that name, with its newest operation.
+    pub fn service(&self, name: &str) -> Result<Service> {
+        let listed = self.call(APP_RUNNER, "ListServices", &json!({}))?;
+        let mut listed = listed["ServiceSummaryList"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let found = listed.find(|service| service["ServiceName"] == name);
+        let found = found.with_context(|| format!("there is no service {name}"))?;
+        let by_arn = json!({ "ServiceArn": found["ServiceArn"] });
+        let operations = self.call(APP_RUNNER, "ListOperations", &by_arn)?;
+        let operation = &operations["OperationSummaryList"][0]["Id"];
+        Service::of(&json!({ "Service": found, "OperationId": operation }))
     }
 
     /// A service that runs this image.
@@ -85,6 +87,21 @@ impl Platform {
 }
 
 impl Service {
+    /// From the answer of a call that began an operation on it.
+    pub fn of(answer: &Value) -> Result<Service> {
+        let text = |value: &Value| {
+            let text = value.as_str().map(str::to_owned);
+            text.context("the answer left something of the service out")
+        };
+        Ok(Service {
+            arn: text(&answer["Service"]["ServiceArn"])?,
+            name: text(&answer["Service"]["ServiceName"])?,
+            id: text(&answer["Service"]["ServiceId"])?,
+            url: text(&answer["Service"]["ServiceUrl"])?,
+            operation: text(&answer["OperationId"])?,
+        })
+    }
+
     /// What `DescribeService` says.
     pub fn describe(&self, platform: &Platform) -> Result<Value> {
         Ok(platform.call(

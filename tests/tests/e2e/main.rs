@@ -19,6 +19,8 @@ mod registry_protocol;
 mod scaling;
 mod sdk_clients;
 mod secrets;
+mod source;
+mod source_push;
 mod start_failures;
 mod trust;
 mod tutorial;
