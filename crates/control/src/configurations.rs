@@ -194,6 +194,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             domain: "apron.localhost".to_owned(),
             registry_host: "localhost:7400".to_owned(),
+            instance_endpoint: None,
             patience: Default::default(),
             stop_grace: std::time::Duration::from_secs(30),
             services_max: 30,
