@@ -1,5 +1,6 @@
 //! `apron`: the control plane (`apron serve`) and the operator's command line.
 
+mod audit;
 mod client;
 mod config;
 mod connect;
@@ -92,6 +93,11 @@ enum Command {
     Connect(connect::Connect),
     /// Deploy the files of a directory as a service, and follow that to its end.
     Deploy(deploy::Deploy),
+    /// The records of who did what.
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
     /// Credentials of other image registries.
     Registry {
         #[command(subcommand)]
@@ -129,6 +135,7 @@ fn main() -> ExitCode {
         Command::Why { service, operation } => operate::why(&paths, &service, operation),
         Command::Connect(arguments) => connect::connect(&paths, arguments),
         Command::Deploy(arguments) => deploy::deploy(&paths, arguments),
+        Command::Audit { command } => audit::audit(&paths, &command),
         Command::Registry { command } => registry::registry(&paths, command),
         Command::Seal { command } => seal::seal(&paths, &command),
         Command::Proxy { command } => proxy::proxy(&paths, command),

@@ -53,6 +53,11 @@ impl Paths {
         self.data.join("logs")
     }
 
+    /// Audit records.
+    pub fn audit(&self) -> PathBuf {
+        self.data.join("audit")
+    }
+
     /// Image content.
     pub fn images(&self) -> PathBuf {
         self.data.join("images")

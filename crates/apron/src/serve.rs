@@ -11,6 +11,7 @@ use crate::process::sibling;
 use anyhow::{Context, Result, bail};
 use apron_aws::sigv4::Secret;
 use apron_builder::Builder;
+use apron_control::audit::{CloudTrail, Trail};
 use apron_control::authorizer::Authorizer;
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine, random};
@@ -28,7 +29,7 @@ use apron_control::sts::Sts;
 use apron_node::{Node, NodeConfig};
 use apron_oci::{ContentStore, Puller, RegistryBounds, registry};
 use apron_store::Store;
-use apron_telemetry::Logs;
+use apron_telemetry::{Audit, Logs};
 use async_trait::async_trait;
 use doors::InstanceDoors;
 use std::io::IsTerminal;
@@ -37,6 +38,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How long audit records are kept, milliseconds (CloudTrail's event history: 90 days).
+const AUDIT_KEPT_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 
 /// Runs the control plane until SIGTERM or SIGINT. Instances and the proxy go on without it.
 pub fn serve(paths: &Paths, detach: bool) -> Result<()> {
@@ -201,7 +205,8 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
     let credentials = InstanceCredentials::new(platform.engine().clone());
-    let site = site(settings, store, content, logs.clone(), platform).await?;
+    let trail = open_trail(paths, &config.region)?;
+    let site = site(settings, store, content, logs.clone(), platform, trail).await?;
     Ok(Started {
         site,
         logs,
@@ -224,6 +229,7 @@ async fn site(
     content: Arc<ContentStore>,
     logs: Arc<Logs>,
     platform: Arc<Platform>,
+    trail: Arc<Trail>,
 ) -> Result<Site> {
     let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(Machine);
@@ -251,11 +257,13 @@ async fn site(
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
         Arc::new(Sts::new(identities, Arc::new(Machine))),
+        Arc::new(CloudTrail::new(trail.clone())),
         Arc::new(platform.operator()),
     ];
     let endpoint = Endpoint::new(
         services,
         authorizer.clone(),
+        trail.clone(),
         settings.region.clone(),
         clock.clone(),
         Arc::new(Machine),
@@ -263,7 +271,7 @@ async fn site(
     let (git, hooks) = (platform.git(), platform.hooks());
     let watcher = Arc::new(Pushes(platform));
     let gate = Arc::new(RegistryGate::new(
-        settings, store, tokens, authorizer, clock, watcher,
+        settings, store, tokens, authorizer, trail, clock, watcher,
     ));
     let registry = registry(content, gate, RegistryBounds::default());
     Ok(Site {
@@ -272,6 +280,24 @@ async fn site(
         git: Some(git),
         hooks: Some(hooks),
     })
+}
+
+/// Opens the audit file and has old records removed.
+fn open_trail(paths: &Paths, region: &str) -> Result<Arc<Trail>> {
+    let audit = Audit::open(&paths.audit())
+        .with_context(|| format!("cannot open the audit file in {}", paths.audit().display()))?;
+    tokio::spawn(retain_audit(audit.clone()));
+    Ok(Arc::new(Trail::new(audit, region, Arc::new(Machine))))
+}
+
+async fn retain_audit(audit: Audit) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let since = Machine.now().0.saturating_sub(AUDIT_KEPT_MS);
+        if let Err(error) = audit.retain(since) {
+            tracing::warn!(%error, "old audit records could not be removed");
+        }
+    }
 }
 
 async fn start_node(node: NodeConfig, content: Arc<ContentStore>) -> Result<Arc<Node>> {

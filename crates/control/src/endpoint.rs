@@ -11,10 +11,13 @@ mod page_token;
 mod route;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
+pub(crate) use answer::request_id;
 pub use caller::{Caller, Principal};
 pub use page_token::{InvalidPageToken, PageToken};
 
+use crate::audit::{Deed, Door, Trail};
 use crate::authorizer::{Asked, Authorizer, ResourceFacts, ResourceQuestion, Surroundings};
 use crate::clock::{Chance, Clock, random};
 use crate::iam::Identities;
@@ -35,6 +38,7 @@ use serde_json::Value;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
+use throttle::Throttle;
 
 /// Body of a request, bytes. PutLogEvents takes 1 MiB of events, which escaping can double; nothing else comes near.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
@@ -108,10 +112,12 @@ pub fn internal(call: &Call, doing: &str, cause: &dyn Display) -> ApiError {
 pub struct Endpoint {
     services: Vec<Arc<dyn ApiService>>,
     authorizer: Arc<Authorizer>,
+    trail: Arc<Trail>,
     region: String,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     keys: KeyCache,
+    throttle: Throttle,
 }
 
 /// A request on its way: what is known of it, for the answer and the log.
@@ -124,10 +130,12 @@ struct Journey {
 }
 
 impl Endpoint {
-    /// An endpoint for these services in one region. The authorizer says who callers are and what they may.
+    /// An endpoint for these services in one region. The authorizer says who callers are and what they may, the trail keeps
+    /// what they did.
     pub fn new(
         services: Vec<Arc<dyn ApiService>>,
         authorizer: Arc<Authorizer>,
+        trail: Arc<Trail>,
         region: String,
         clock: Arc<dyn Clock>,
         chance: Arc<dyn Chance>,
@@ -136,10 +144,12 @@ impl Endpoint {
         Endpoint {
             services,
             authorizer,
+            trail,
             region,
             clock,
             chance,
             keys: KeyCache::default(),
+            throttle: Throttle::default(),
         }
     }
 
@@ -199,29 +209,12 @@ impl Endpoint {
         route::check_content_type(model, &parts)?;
         let refuse = |failure: AuthFailure| failure.to_error(model.protocol);
         let authorization = authorization.map_err(refuse)?;
-        authorization
-            .check_scope(&self.regions(model), &model.signing_name, now.0)
-            .map_err(refuse)?;
-        let token = authorization.session_token.as_deref();
-        let identities = self.authorizer.identities();
-        let principal = identities
-            .find(&authorization.access_key_id, token, now)
-            .map_err(refuse)?;
         journey
             .access_key_id
             .clone_from(&authorization.access_key_id);
-        let body = body::read(&parts.headers, body)
-            .await
-            .map_err(|error| body_error(&error))?;
-        verify(
-            &authorization,
-            head,
-            &body,
-            &principal.secret,
-            Payload::Signed,
-            &self.keys,
-        )
-        .map_err(refuse)?;
+        let (principal, body) = self
+            .authenticate(&parts, body, &authorization, model, now)
+            .await?;
         let form: &[u8] = match parts.method {
             Method::GET => parts.uri.query().unwrap_or_default().as_bytes(),
             _ => &body,
@@ -229,17 +222,8 @@ impl Endpoint {
         journey.operation = route::operation_name(model, target, form)?;
         let operation = offered(model, &journey.operation, form)?;
         let input = codec::decode(model, operation, form)?;
+        let identities = self.authorizer.identities();
         note_use(identities, &principal.caller, model, &authorization, now);
-        let surroundings = surroundings(&parts, now);
-        let asked = Asked {
-            caller: &principal.caller,
-            service: &model.service,
-            operation: &journey.operation,
-            input: &input,
-            surroundings: &surroundings,
-        };
-        let allowed = self.authorizer.check(&asked).await;
-        allowed.map_err(|refusal| refusal.into_error(model.protocol))?;
         let call = Call {
             operation: journey.operation.clone(),
             input,
@@ -248,11 +232,134 @@ impl Endpoint {
             request_id: journey.request_id.clone(),
             now,
         };
-        let output = call_isolated(service, call).await?;
+        let output = self.act(service, call, &surroundings(&parts, now)).await?;
         codec::encode(model, &journey.operation, operation, output, &journey.request_id).map_err(|cause| {
             tracing::error!(operation = journey.operation, %cause, "an answer does not satisfy the model");
             ApiError::internal_failure()
         })
+    }
+
+    /// Proves who signed, with the body that was signed.
+    async fn authenticate<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        authorization: &Authorization,
+        model: &'static Model,
+        now: Millis,
+    ) -> Result<(Principal, Bytes), ApiError>
+    where
+        B: hyper::body::Body + Send,
+        B::Data: Send,
+        B::Error: Display + Send,
+    {
+        let refuse = |failure: AuthFailure| failure.to_error(model.protocol);
+        authorization
+            .check_scope(&self.regions(model), &model.signing_name, now.0)
+            .map_err(refuse)?;
+        let token = authorization.session_token.as_deref();
+        let identities = self.authorizer.identities();
+        let found = identities.find(&authorization.access_key_id, token, now);
+        let principal = match found {
+            Ok(principal) => principal,
+            Err(failure) => {
+                return Err(self
+                    .turn_away(parts, authorization, model, now, refuse(failure))
+                    .await);
+            }
+        };
+        let body = body::read(&parts.headers, body)
+            .await
+            .map_err(|error| body_error(&error))?;
+        let verified = verify(
+            authorization,
+            head(parts),
+            &body,
+            &principal.secret,
+            Payload::Signed,
+            &self.keys,
+        );
+        if let Err(failure) = verified {
+            return Err(self
+                .turn_away(parts, authorization, model, now, refuse(failure))
+                .await);
+        }
+        Ok((principal, body))
+    }
+
+    /// Performs what the policies allow, with a record before and after it.
+    async fn act(
+        &self,
+        service: Arc<dyn ApiService>,
+        call: Call,
+        surroundings: &Surroundings,
+    ) -> Result<Value, ApiError> {
+        let model = service.model();
+        // The call goes to a task of its own.
+        let Call {
+            caller,
+            operation,
+            input,
+            request_id,
+            ..
+        } = call.clone();
+        let asked = Asked {
+            caller: &caller,
+            service: &model.service,
+            operation: &operation,
+            input: &input,
+            surroundings,
+        };
+        let door = Door::Api {
+            model,
+            operation: &operation,
+            input: &input,
+        };
+        let mut deed = Deed {
+            request_id: &request_id,
+            caller: &caller,
+            surroundings,
+            door,
+            answered: &[],
+        };
+        let answered = match self.authorizer.check(&asked).await {
+            Ok(answered) => answered,
+            Err(refusal) => {
+                let error = refusal.clone().into_error(model.protocol);
+                self.trail.refused(&deed, &refusal, &error)?;
+                return Err(error);
+            }
+        };
+        deed.answered = &answered;
+        let opened = self.trail.open(&deed).await?;
+        let result = call_isolated(service, call).await;
+        let ended = self
+            .trail
+            .close(opened, door, result.as_ref(), self.clock.now());
+        ended.and(result)
+    }
+
+    /// Refuses a request that is not authentic: recorded, and slower with each from the same address.
+    async fn turn_away(
+        &self,
+        parts: &Parts,
+        authorization: &Authorization,
+        model: &'static Model,
+        now: Millis,
+        error: ApiError,
+    ) -> ApiError {
+        let door = Door::Api {
+            model,
+            operation: "unknown",
+            input: &Value::Null,
+        };
+        let (key, around) = (&authorization.access_key_id, surroundings(parts, now));
+        self.trail
+            .stranger(key, &around, door, &error.code, &error.message);
+        match self.throttle.refused(around.source, now).await {
+            true => ApiError::throttling("Too many requests that are not authentic."),
+            false => error,
+        }
     }
 
     /// The regions a client may have signed for. IAM is a global service, and STS is also reached as the one it once was.

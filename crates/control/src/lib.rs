@@ -13,6 +13,7 @@ pub mod access_log;
 pub mod access_role;
 pub mod agenda;
 pub mod apprunner;
+pub mod audit;
 pub mod authorizer;
 pub mod auto_deploy;
 pub mod certificates;

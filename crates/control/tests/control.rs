@@ -1,8 +1,12 @@
 //! The control plane over simulated instances: deployments, repairs, and being killed anywhere.
 #![allow(clippy::unwrap_used)]
 
+#[path = "control/audit.rs"]
+mod audit;
 #[path = "control/configurations.rs"]
 mod configurations;
+#[path = "control/denials.rs"]
+mod denials;
 #[path = "control/deploy.rs"]
 mod deploy;
 #[path = "control/extensions.rs"]

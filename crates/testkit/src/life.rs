@@ -6,6 +6,7 @@ use crate::line::Line;
 use crate::sdk::SdkConnector;
 use crate::world::World;
 use apron_aws::sigv4::Secret;
+use apron_control::audit::{CloudTrail, Trail};
 use apron_control::authorizer::Authorizer;
 use apron_control::clock::Machine;
 use apron_control::ecr::{Ecr, Tokens};
@@ -18,11 +19,12 @@ use apron_control::sts::Sts;
 use apron_domain::{Instance, InstanceId, Millis};
 use apron_oci::Puller;
 use apron_store::Store;
-use apron_telemetry::Logs;
+use apron_telemetry::{Audit, Logs};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -44,6 +46,8 @@ pub struct Life {
     platform: Arc<Platform>,
     logs: Arc<Logs>,
     repositories: PathBuf,
+    trail: Arc<Trail>,
+    audit_dir: TempDir,
     /// Where its operations stop.
     pub checkpoints: Arc<StopAt>,
 }
@@ -58,6 +62,9 @@ impl Life {
     pub fn begin_watched(world: &World, stop: StopAt) -> Life {
         let runtime = Runtime::new().unwrap();
         let checkpoints = Arc::new(stop);
+        let audit_dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(audit_dir.path()).unwrap();
+        let trail = Trail::new(audit, &world.settings.region, Arc::new(Machine));
         let platform = runtime.block_on(async {
             let store = Store::open(&world.store_dir()).await.unwrap();
             // A write waits for what a killed run had handed to its database threads: those would have died with it.
@@ -96,6 +103,8 @@ impl Life {
             platform,
             logs: world.logs.clone(),
             repositories: world.source_settings().repositories,
+            trail: Arc::new(trail),
+            audit_dir,
             checkpoints,
         }
     }
@@ -152,6 +161,7 @@ impl Life {
         let identities = engine.authorizer.identities();
         let tokens = self.runtime.block_on(Tokens::load(&store, &Machine));
         let (content, tokens) = (engine.images.content().clone(), Arc::new(tokens.unwrap()));
+        let trail = &self.trail;
         let logs = CloudWatchLogs::new(settings.clone(), self.logs.clone());
         let services: Vec<Arc<dyn ApiService>> = vec![
             Arc::new(self.platform.app_runner()),
@@ -163,14 +173,21 @@ impl Life {
             engine.vault.parameters.clone(),
             Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
             Arc::new(Sts::new(identities.clone(), Arc::new(Machine))),
+            Arc::new(CloudTrail::new(trail.clone())),
         ];
         Arc::new(Endpoint::new(
             services,
             engine.authorizer.clone(),
+            trail.clone(),
             settings.region.clone(),
             Arc::new(Machine),
             Arc::new(Machine),
         ))
+    }
+
+    /// Where the audit file of this run is.
+    pub fn audit_dir(&self) -> &Path {
+        self.audit_dir.path()
     }
 
     /// The root user as a client of the AWS endpoint.

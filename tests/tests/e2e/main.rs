@@ -8,6 +8,7 @@ mod broken_update;
 mod conformance;
 mod disk_full;
 mod external_registry;
+mod identities;
 mod isolation;
 mod kill_control;
 mod kill_parts;

@@ -160,6 +160,14 @@ pub fn action(name: &str) -> Option<&'static Action> {
     })
 }
 
+/// Whether everybody who is known may perform an operation, whatever the policies say.
+pub fn is_free(service: &str, operation: &str) -> bool {
+    let row = SERVICES
+        .get(service)
+        .and_then(|it| it.operations.get(operation));
+    row.is_some_and(|row| row.free)
+}
+
 impl Service {
     /// The operations that [`checks`] knows.
     pub fn operations(&self) -> impl Iterator<Item = &str> {

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 /// How long a table may go unacknowledged before whoever waits for it is told.
@@ -99,7 +99,7 @@ impl ProxyLink {
             access_log: intake,
             compute: OnceLock::new(),
         });
-        tokio::spawn(accept(link.clone(), listener, path.to_owned()));
+        tokio::spawn(accept(link.clone(), listener, path.to_owned(), uid));
         let told = Told {
             news: told,
             access_log: outlet,
@@ -172,9 +172,21 @@ fn bind_for(path: &Path, uid: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(link: Arc<ProxyLink>, listener: UnixListener, path: PathBuf) {
+/// Whether the other end is the proxy's user, root, or the user of this process.
+fn is_allowed(stream: &UnixStream, uid: u32) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| [uid, 0, own].contains(&peer.uid()))
+}
+
+async fn accept(link: Arc<ProxyLink>, listener: UnixListener, path: PathBuf, uid: u32) {
     loop {
         match listener.accept().await {
+            // The permissions of the file come a moment after the file; the peer's credentials leave no such moment.
+            Ok((stream, _)) if !is_allowed(&stream, uid) => {
+                tracing::error!(path = %path.display(), "somebody who is not the proxy's user is turned away");
+            }
             Ok((stream, _)) => {
                 tokio::spawn(session::run(link.clone(), stream));
             }

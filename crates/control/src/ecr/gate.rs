@@ -1,16 +1,19 @@
 //! The platform's side of the registry: who may come in, which repositories there are, what a push sets off.
 
 use super::{Tokens, not_found_text};
+use crate::audit::{Deed, Door, Trail};
 use crate::authorizer::{Authorizer, Surroundings};
 use crate::clock::Clock;
 use crate::endpoint::{Caller, Peer};
 use crate::settings::Settings;
+use apron_aws::model::Protocol;
 use apron_domain::Millis;
 use apron_oci::{Action, Gate, Refusal, Visitor};
 use apron_store::Store;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ pub struct RegistryGate {
     store: Store,
     tokens: Arc<Tokens>,
     authorizer: Arc<Authorizer>,
+    trail: Arc<Trail>,
     clock: Arc<dyn Clock>,
     watcher: Arc<dyn PushWatcher>,
 }
@@ -58,6 +62,11 @@ fn actions(action: Action) -> &'static [&'static str] {
     }
 }
 
+/// Whether a request changes nothing that somebody sees: content that no manifest names is nobody's image.
+fn reads(action: Action) -> bool {
+    !matches!(action, Action::PutManifest | Action::Delete)
+}
+
 impl RegistryGate {
     /// A gate; the authorizer knows the callers behind passwords and what they may.
     pub fn new(
@@ -65,6 +74,7 @@ impl RegistryGate {
         store: Store,
         tokens: Arc<Tokens>,
         authorizer: Arc<Authorizer>,
+        trail: Arc<Trail>,
         clock: Arc<dyn Clock>,
         watcher: Arc<dyn PushWatcher>,
     ) -> RegistryGate {
@@ -73,6 +83,7 @@ impl RegistryGate {
             store,
             tokens,
             authorizer,
+            trail,
             clock,
             watcher,
         }
@@ -91,6 +102,7 @@ impl RegistryGate {
         Some(found.caller)
     }
 
+    /// Asks the policies and records the answer: what changes something is on disk before it is done.
     async fn permit(
         &self,
         caller: &Caller,
@@ -99,18 +111,44 @@ impl RegistryGate {
         surroundings: &Surroundings,
     ) -> Result<(), Refusal> {
         let arn = super::repository_arn(&self.settings, repository.unwrap_or("*"));
+        let names = actions(action);
+        let mut deed = Deed {
+            request_id: "",
+            caller,
+            surroundings,
+            door: Door::Registry {
+                action: names.first().copied().unwrap_or("Login"),
+                repository,
+                reads: reads(action),
+            },
+            answered: &[],
+        };
         let mut denied = None;
-        for action in actions(action) {
-            let answer = self.authorizer.permit(caller, action, &arn, surroundings);
+        let mut answered = Vec::new();
+        for name in names {
+            let answer = self.authorizer.permit(caller, name, &arn, surroundings);
             match answer.await {
-                Ok(_) => return Ok(()),
+                Ok(answer) => {
+                    answered.push(answer);
+                    break;
+                }
                 Err(refusal) => denied = denied.or(Some(refusal)),
             }
         }
-        match denied {
-            None => Ok(()),
-            Some(refusal) => Err(Refusal::Denied(refusal.message().to_owned())),
+        if let (true, Some(refusal)) = (answered.is_empty(), denied) {
+            let error = refusal.clone().into_error(Protocol::Json11);
+            let recorded = self.trail.refused(&deed, &refusal, &error);
+            recorded.map_err(|error| Refusal::Denied(error.message))?;
+            return Err(Refusal::Denied(refusal.message().to_owned()));
         }
+        deed.answered = &answered;
+        let opened = self.trail.open(&deed).await;
+        let opened = opened.map_err(|error| Refusal::Denied(error.message))?;
+        let allowed = json!({});
+        let closed = self
+            .trail
+            .close(opened, deed.door, Ok(&allowed), surroundings.now);
+        closed.map_err(|error| Refusal::Denied(error.message))
     }
 
     async fn check_exists(&self, name: &str) -> Result<bool, Refusal> {

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 /// A random UUID (RFC 9562, version 4) from 16 random bytes.
-pub(super) fn request_id(mut bytes: [u8; 16]) -> String {
+pub(crate) fn request_id(mut bytes: [u8; 16]) -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex::encode(bytes);

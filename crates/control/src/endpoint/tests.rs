@@ -1,4 +1,5 @@
 use super::*;
+use crate::audit::Trail;
 use crate::clock::Manual;
 use crate::iam::RootKey;
 use crate::sts::Sts;
@@ -48,11 +49,14 @@ async fn endpoint(dir: &std::path::Path) -> Endpoint {
     };
     let identities = Identities::open(store, "123456789012", root, &*manual);
     let identities = identities.await.unwrap();
+    let audit = apron_telemetry::Audit::open(&dir.join("audit")).unwrap();
+    let trail = Trail::new(audit, REGION, manual.clone());
     let sts = Arc::new(Sts::new(identities.clone(), manual.clone()));
     let services: Vec<Arc<dyn ApiService>> = vec![sts, Arc::new(Probe)];
     Endpoint::new(
         services,
         Arc::new(Authorizer::new(identities, REGION)),
+        Arc::new(trail),
         REGION.to_owned(),
         Arc::clone(&manual) as _,
         manual,

@@ -1,5 +1,6 @@
 //! ECR and its registry over fresh stores, called as the endpoint and the listener call them.
 
+use crate::audit::Trail;
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, Manual};
 use crate::ecr::*;
@@ -72,12 +73,15 @@ impl Bench {
         };
         let identities = Identities::open(store.clone(), ACCOUNT, root, &*clock);
         let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
+        let audit = apron_telemetry::Audit::open(&dir.path().join("audit")).unwrap();
+        let trail = Trail::new(audit, &settings.region, clock.clone());
         let pushes = Arc::new(Pushes::default());
         let gate = RegistryGate::new(
             settings.clone(),
             store.clone(),
             tokens.clone(),
             Arc::new(authorizer),
+            Arc::new(trail),
             clock.clone(),
             pushes.clone(),
         );
