@@ -205,8 +205,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
     let credentials = InstanceCredentials::new(platform.engine().clone());
-    let trail = open_trail(paths, &config.region)?;
-    let site = site(settings, store, content, logs.clone(), platform, trail).await?;
+    let site = site(paths, settings, store, content, logs.clone(), platform).await?;
     Ok(Started {
         site,
         logs,
@@ -224,13 +223,14 @@ async fn look_for_upgrades(mut hangup: Signal, upgrades: Upgrades) {
 }
 
 async fn site(
+    paths: &Paths,
     settings: apron_control::Settings,
     store: Store,
     content: Arc<ContentStore>,
     logs: Arc<Logs>,
     platform: Arc<Platform>,
-    trail: Arc<Trail>,
 ) -> Result<Site> {
+    let trail = open_trail(paths, &settings.region)?;
     let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(Machine);
     let authorizer = platform.engine().authorizer.clone();
