@@ -41,7 +41,8 @@ NETWORK = ("NetworkConfiguration",)
 # A value that the generator makes.
 MADE = object()
 
-# Members, or single values of them, that are refused with InvalidRequestException until their engine exists.
+# Members, or single values of them, that are refused with InvalidRequestException: their engine does not exist yet, or what
+# a generator can make up for them means nothing here.
 _SERVICE = [
     ((*SOURCE, "CodeRepository"), MADE, "these requests have an image, and a service has one source"),
     (
@@ -49,7 +50,7 @@ _SERVICE = [
         MADE,
         "these requests have an image, which needs no connection",
     ),
-    ((*IMAGE, "RuntimeEnvironmentSecrets"), MADE, "secrets are not available"),
+    ((*IMAGE, "RuntimeEnvironmentSecrets"), MADE, "what is made up here refers to no secret"),
     ((*NETWORK, "EgressConfiguration", "EgressType"), "VPC", "VPC connectors are stored but carry no traffic"),
     ((*NETWORK, "EgressConfiguration", "VpcConnectorArn"), MADE, "VPC connectors are stored but carry no traffic"),
     ((*NETWORK, "IngressConfiguration", "IsPubliclyAccessible"), False, "private services are not available"),
@@ -57,7 +58,7 @@ _SERVICE = [
     (("ObservabilityConfiguration", "ObservabilityEnabled"), True, "tracing is not available"),
 ]
 REFUSED = {
-    "CreateService": [*_SERVICE, (("EncryptionConfiguration",), MADE, "customer managed keys are not available")],
+    "CreateService": [*_SERVICE, (("EncryptionConfiguration",), MADE, "the key that is made up here is none of this platform's")],
     "UpdateService": _SERVICE,
 }
 
@@ -67,9 +68,9 @@ SUMMARY = "a service names its configuration only, as the real service's answers
 UNANSWERED = {
     "CodeRepository": "the services of this test have images",
     "AuthenticationConfiguration.ConnectionArn": "the services of this test have images",
-    "RuntimeEnvironmentSecrets": "secrets are not available",
+    "RuntimeEnvironmentSecrets": "the services of this test have no secrets",
     "EgressConfiguration.VpcConnectorArn": "VPC connectors are stored but carry no traffic",
-    "EncryptionConfiguration": "customer managed keys are not available",
+    "EncryptionConfiguration": "the services of this test have no key of their own",
     "Service.ObservabilityConfiguration.ObservabilityConfigurationArn": "tracing is not available",
     "VpcDNSTargets.[]": NO_INGRESS,
     "VpcIngressConnectionSummaryList.[]": NO_INGRESS,
