@@ -51,7 +51,7 @@ impl ApiService for AppRunner {
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {
         match call.operation.as_str() {
-            "CreateService" => output(self.service_create(read(call.input)?).await?),
+            "CreateService" => output(Box::pin(self.service_create(read(call.input)?)).await?),
             "DescribeService" => output(self.service_describe(read(call.input)?).await?),
             "ListServices" => output(self.service_list(read(call.input)?).await?),
             "UpdateService" => output(self.service_update(read(call.input)?).await?),

@@ -139,7 +139,7 @@ fn has(event: &Value, attribute: &Attribute) -> bool {
         "EventId" => event["eventID"] == value,
         "EventName" => event["eventName"] == value,
         "EventSource" => event["eventSource"] == value,
-        "ReadOnly" => event["readOnly"].to_string() == value,
+        "ReadOnly" => event["readOnly"].as_bool() == value.parse().ok(),
         "Username" => user_name(event) == value,
         "AccessKeyId" => event["userIdentity"]["accessKeyId"] == value,
         "ResourceName" => resources(event).any(|it| {

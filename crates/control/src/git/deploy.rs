@@ -80,7 +80,7 @@ impl From<apron_store::StoreError> for Refused {
 impl GitDoor {
     /// Creates the service of the repository's name, or deploys it again, and follows that to its end.
     pub(super) async fn deploy(&self, pushed: &Pushed, reader: &Reader) -> Ending {
-        let begun = self.begin(pushed, reader).await;
+        let begun = Box::pin(self.begin(pushed, reader)).await;
         let (service, operation) = match begun {
             Ok(Some(begun)) => begun,
             Ok(None) => return Ending::Stored,
@@ -153,7 +153,7 @@ impl GitDoor {
                 .await;
             return Ok(None);
         }
-        self.again(service, reader).await
+        Box::pin(self.again(service, reader)).await
     }
 
     /// Deploys the branch's head of a service that exists.

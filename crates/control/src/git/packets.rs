@@ -76,9 +76,9 @@ impl Answer {
                 return Some(answer);
             }
             let (whole, rest) = said.split_at_checked(length)?;
-            match whole.get(4)? {
-                &DATA => answer.report.extend_from_slice(whole),
-                &PROGRESS => answer.progress.extend_from_slice(whole),
+            match *whole.get(4)? {
+                DATA => answer.report.extend_from_slice(whole),
+                PROGRESS => answer.progress.extend_from_slice(whole),
                 _ => return None,
             }
             said = rest;
@@ -109,7 +109,7 @@ mod tests {
     fn packets_say_their_length() {
         assert_eq!(line("a\rb"), b"0009\x02a b\n");
         let refused = refusal(["main"].into_iter(), "no");
-        assert!(refused.starts_with(b"0033\x01000eunpack ok\n001cng refs/heads/main no\n0000"));
+        assert!(refused.starts_with(b"0031\x01000eunpack ok\n001ang refs/heads/main no\n0000"));
         assert!(line(&"x".repeat(70_000)).starts_with(b"fff0\x02x"));
     }
 }

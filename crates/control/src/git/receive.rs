@@ -125,7 +125,7 @@ impl GitDoor {
         };
         say(answer.progress).await;
         let reader = Reader(sender.clone());
-        let report = match self.deploy(&pushed, &reader).await {
+        let report = match Box::pin(self.deploy(&pushed, &reader)).await {
             Ending::Deployed | Ending::Stored => answer.report,
             Ending::Failed(reason) => {
                 self.set_back(&pushed, &reader).await;

@@ -32,7 +32,7 @@ pub fn texts<'a>(call: &'a Call, member: &str) -> Vec<&'a str> {
 }
 
 /// The name of the user, group or role that is meant. A user who names none means itself.
-pub fn name<'a>(call: &'a Call, holder: Holder) -> Result<&'a str, ApiError> {
+pub fn name(call: &Call, holder: Holder) -> Result<&str, ApiError> {
     let named = optional(call, &format!("{}Name", holder.title()));
     match (named, holder) {
         (Some(name), _) => Ok(name),

@@ -331,7 +331,15 @@ fn roles_are_assumed_by_whom_they_trust() {
     mixed
         .sts("GetCallerIdentity", json!({}))
         .refused("InvalidClientTokenId", "");
+}
 
+#[test]
+fn a_session_token_is_its_users_and_changes_no_identity() {
+    let world = World::new();
+    let life = Life::begin(&world);
+    let root = As::root(&life);
+    let ann = root.user("ann");
+    let ann_arn = format!("arn:aws:iam::{ACCOUNT}:user/ann");
     let session = ann.sts("GetSessionToken", json!({})).ok();
     let session = ann.keys(&session, true);
     assert_eq!(

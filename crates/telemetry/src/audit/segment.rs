@@ -31,7 +31,8 @@ pub(super) struct Tail {
 pub(super) struct Open {
     pub file: File,
     pub bytes: u64,
-    pub day: u64,
+    /// The day of its records; none while it has none.
+    pub day: Option<u64>,
 }
 
 /// A line, taken apart.
@@ -147,7 +148,7 @@ pub(super) fn begin(dir: &Path, first: u64, before: &Hash, day: u64) -> io::Resu
     Ok(Open {
         file,
         bytes: header.len() as u64,
-        day,
+        day: Some(day),
     })
 }
 
@@ -203,13 +204,13 @@ pub(super) fn tail(dir: &Path) -> io::Result<Tail> {
         .file_stem()
         .and_then(|stem| stem.to_str()?.parse().ok());
     let first: u64 = first.ok_or_else(|| damaged(&path, "its name is no number"))?;
-    let (mut next, mut last, mut day_of_last) = (first, before, 0);
+    let (mut next, mut last, mut day_of_last) = (first, before, None);
     if let Some(line) = lines.next_back() {
         let parsed = parse(line).ok_or_else(|| damaged(&path, "its last line is no record"))?;
         let number = number(parsed.json);
         next = number.ok_or_else(|| damaged(&path, "its last record has no number"))? + 1;
         last = parsed.hash;
-        day_of_last = day(at_ms(parsed.json).unwrap_or_default());
+        day_of_last = at_ms(parsed.json).map(day);
     }
     let file = OpenOptions::new().append(true).open(&path)?;
     file.set_len(whole as u64)?;

@@ -109,7 +109,7 @@ fn put_back(shared: &Shared, batch: Batch, cause: &str) {
 
 fn write(shared: &Shared, open: &mut Option<Open>, batch: &Batch) -> io::Result<()> {
     let day = segment::day(batch.at_ms);
-    let full = |it: &Open| it.bytes >= SEGMENT_BYTES_MAX || it.day != day && it.day != 0;
+    let full = |it: &Open| it.bytes >= SEGMENT_BYTES_MAX || it.day.is_some_and(|of| of != day);
     if open.as_ref().is_none_or(full) {
         *open = Some(segment::begin(
             &shared.dir,
@@ -135,6 +135,6 @@ fn write(shared: &Shared, open: &mut Option<Open>, batch: &Batch) -> io::Result<
         return Err(cause);
     }
     end.bytes += batch.bytes.len() as u64;
-    end.day = day;
+    end.day = Some(day);
     Ok(())
 }
