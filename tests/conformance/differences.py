@@ -50,7 +50,11 @@ _SERVICE = [
         MADE,
         "these requests have an image, which needs no connection",
     ),
-    ((*IMAGE, "RuntimeEnvironmentSecrets"), MADE, "what is made up here refers to no secret"),
+    (
+        (*IMAGE, "RuntimeEnvironmentSecrets"),
+        {"PASSWORD": "no reference"},
+        "a value is the ARN of a secret or a parameter, or a parameter's name",
+    ),
     ((*NETWORK, "EgressConfiguration", "EgressType"), "VPC", "VPC connectors are stored but carry no traffic"),
     ((*NETWORK, "EgressConfiguration", "VpcConnectorArn"), MADE, "VPC connectors are stored but carry no traffic"),
     ((*NETWORK, "IngressConfiguration", "IsPubliclyAccessible"), False, "private services are not available"),

@@ -197,12 +197,9 @@ fn keys_are_rotated() {
     let listed = ann.iam("ListAccessKeys", json!({})).ok();
     assert!(!listed.body.contains("SecretAccessKey"));
     let first = listed.body.split("<AccessKeyId>").skip(1);
-    let first = first.map(|rest| rest.split('<').next().unwrap());
-    let first = first
-        .filter(|id| *id != second.text("AccessKeyId"))
-        .next()
-        .unwrap()
-        .to_owned();
+    let mut first = first.map(|rest| rest.split('<').next().unwrap());
+    let first = first.find(|id| *id != second.text("AccessKeyId"));
+    let first = first.unwrap().to_owned();
     let used = root
         .iam("GetAccessKeyLastUsed", json!({"AccessKeyId": first}))
         .ok();
