@@ -286,8 +286,8 @@ pub struct Service {
     pub deleted_at: Option<Millis>,
 }
 
-/// What lists show of a service: some members of its stored form.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What lists show of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSummary {
     /// As [`Service::id`].
     pub id: ServiceId,

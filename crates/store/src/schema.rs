@@ -7,12 +7,13 @@ use sqlx::sqlite::SqlitePool;
 const APPLICATION_ID: i64 = 0x4170_726e;
 
 /// Each entry brings the schema from the version of its index to the next. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/001_begin.sql"),
     include_str!("schema/002_configurations.sql"),
     include_str!("schema/003_cancellations.sql"),
     include_str!("schema/008_vault.sql"),
     include_str!("schema/006_identities.sql"),
+    include_str!("schema/011_service_summaries.sql"),
 ];
 
 /// The version this program writes.
@@ -99,4 +100,47 @@ async fn version(writer: &SqlitePool) -> Result<i64, StoreError> {
         .await
         .map_err(at("open the state database"))?;
     Ok(row.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apron_domain::service::ServiceSummary;
+    use serde_json::json;
+
+    /// Runs the migrations from one version to another.
+    async fn bring(pool: &SqlitePool, from: usize, to: usize) {
+        for script in &MIGRATIONS[from..to] {
+            sqlx::raw_sql(*script).execute(pool).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn services_of_before_summaries_are_listed() {
+        // Each connection to a database in memory has one of its own.
+        let one = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = one.connect("sqlite::memory:").await.unwrap();
+        let position = |it: &&str| it.contains("services_listed");
+        let before = MIGRATIONS.iter().position(|it| position(&it)).unwrap();
+        bring(&pool, 0, before).await;
+        let service = json!({
+            "id": format!("{:032x}", 7), "name": "it's \"web\"", "label": "abc", "status": "Running",
+            "created_at": 1_700_000_000_123_u64, "updated_at": 5, "config": {"environment": {"name": "x"}},
+        });
+        sqlx::query(
+            "INSERT INTO services (id, name, status, deleted, created_at, version, record) VALUES ('7', 'n', 's', 0, 1, 1, ?)",
+        )
+        .bind(service.to_string())
+        .execute(&pool)
+        .await
+        .unwrap();
+        bring(&pool, before, MIGRATIONS.len()).await;
+        let (summary,): (String,) = sqlx::query_as("SELECT summary FROM services")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let read = |text: &str| serde_json::from_str::<ServiceSummary>(text).unwrap();
+        assert_eq!(read(&summary), read(&service.to_string()));
+        assert_eq!(read(&summary).name, "it's \"web\"");
+    }
 }

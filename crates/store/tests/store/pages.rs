@@ -38,6 +38,24 @@ async fn services_are_paged_by_time_and_id() {
 }
 
 #[tokio::test]
+async fn lists_show_what_services_say() {
+    let (_dir, store) = sample::store().await;
+    for number in 1..=3 {
+        sample::create(&store, number, &format!("it's \"{number}\""), 1).await;
+    }
+    let changed = sample::service_id(2);
+    let change = store.service_update(&changed, |service| {
+        service.status = ServiceStatus::Paused;
+        service.updated_at = Millis(7);
+    });
+    change.await.unwrap();
+    let listed = store.service_summaries(None, 10).await.unwrap();
+    let live = store.services_live().await.unwrap();
+    let own: Vec<_> = live.iter().map(|service| service.summary()).collect();
+    assert_eq!((&listed, listed.len()), (&own, 3));
+}
+
+#[tokio::test]
 async fn operations_are_paged_newest_first() {
     let (_dir, store) = sample::store().await;
     let service = sample::create(&store, 1, "one", 1).await;
