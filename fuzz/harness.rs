@@ -4,17 +4,11 @@ use apron_link::frame;
 use apron_link::proxy::{FromProxy, ToProxy};
 use apron_proxy::client2::intake;
 use apron_proxy::h1::body::{Decoder, Encoder};
+use apron_proxy::h1::field::Room;
 use apron_proxy::h1::head::{Search, find_end};
-use apron_proxy::h1::request::{self, Request, slots};
+use apron_proxy::h1::request::{self, Request};
 use apron_proxy::h1::rewrite::{self, Forwarding};
 use apron_proxy::h1::{Framing, Version, response};
-
-const FORWARDING: Forwarding<'static> = Forwarding {
-    client: "192.0.2.1",
-    proto: "https",
-    port: "443",
-    request_id: b"id",
-};
 
 /// The head at the beginning of `data`, found in the same way however the bytes arrive.
 fn head(data: &[u8]) -> Option<&[u8]> {
@@ -73,7 +67,11 @@ fn count(lines: &[&[u8]], name: &str) -> usize {
 /// Checks that what an application gets means what was received.
 fn passed_on(received: &Request<'_, '_>) {
     let mut out = Vec::new();
-    rewrite::request_head(received, FORWARDING, &mut out);
+    let forwarding = Forwarding {
+        connection: &rewrite::connection("192.0.2.1", "https", 443),
+        request_id: b"id",
+    };
+    rewrite::request_head(received, forwarding, &mut out);
     let lines = lines(&out);
     let framed = count(&lines, "content-length") + count(&lines, "transfer-encoding");
     assert_eq!(framed, usize::from(received.framing != Framing::None));
@@ -104,7 +102,7 @@ fn passed_on(received: &Request<'_, '_>) {
         (Some(received.method), Some(received.target))
     );
     if parsed.headers.len() <= apron_proxy::h1::HEADERS_MAX {
-        let mut room = slots();
+        let mut room = Room::new();
         let passed = request::parse(&out, &mut room).expect("a head that is accepted");
         assert_eq!(
             (&passed.host, passed.framing),
@@ -129,12 +127,12 @@ fn same_as_first<T: std::fmt::Debug>(
 /// Heads of requests.
 pub fn request_head(data: &[u8]) {
     let head = head(data);
-    let mut room = slots();
+    let mut room = Room::new();
     same_as_first(request::parse_first(data, &mut room), head, |head| {
-        format!("{:?}", request::parse(head, &mut slots()))
+        format!("{:?}", request::parse(head, &mut Room::new()))
     });
     let Some(head) = head else { return };
-    let mut room = slots();
+    let mut room = Room::new();
     if let Ok(received) = request::parse(head, &mut room) {
         assert!(received.target.starts_with('/') || received.target == "*");
         assert!(!received.host.name.is_empty());
@@ -182,18 +180,18 @@ pub fn chunked(data: &[u8]) {
 pub fn response_head(data: &[u8]) {
     let head = head(data);
     for to_head in [false, true] {
-        let mut room = slots();
+        let mut room = Room::new();
         same_as_first(
             response::parse_first(data, to_head, &mut room),
             head,
             |head| {
-                let mut room = slots();
+                let mut room = Room::new();
                 let parsed = response::parse(head, to_head, &mut room);
                 format!("{:?}", parsed.expect("a head that is accepted"))
             },
         );
         let Some(head) = head else { continue };
-        let mut room = slots();
+        let mut room = Room::new();
         let Ok(received) = response::parse(head, to_head, &mut room) else {
             continue;
         };
@@ -222,7 +220,7 @@ pub fn response_head(data: &[u8]) {
                 delivery.encoder == Encoder::Chunked,
                 count(&lines, "transfer-encoding") == 1
             );
-            let mut room = slots();
+            let mut room = Room::new();
             if let Ok(passed) = response::parse(&out, to_head, &mut room) {
                 assert_eq!(passed.status, received.status);
                 let open = passed.framing == Framing::UntilClose;

@@ -121,11 +121,20 @@ pub fn count(arguments: &[&str]) -> Result<()> {
         "count",
     ]);
     process::show(&mut build)?;
-    let mut command = Command::new(env!("CARGO"));
+    // With everything, as the tests build it: alone it would have other features and build its dependencies once more.
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(workspace::root()).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+    ]);
+    process::show(&mut build)?;
+    let mut command = Command::new(workspace::target().join("debug/apron-bench"));
     command
         .current_dir(workspace::root())
-        .args(["run", "--quiet", "--locked", "-p", "apron-bench"])
-        .args(["--", "--ratchet"])
+        .arg("--ratchet")
         .args(arguments);
     process::show(&mut command)
 }

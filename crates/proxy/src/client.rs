@@ -9,8 +9,9 @@ pub mod tunnel;
 use crate::buffer::{Buffer, poll_read};
 use crate::clock::date_now;
 use crate::deadline::{Deadline, Expired};
+use crate::h1::field::Room;
 use crate::h1::head::{Search, find_end, leading_empty_lines};
-use crate::h1::request::{self, Refusal, slots};
+use crate::h1::request::{self, Refusal};
 use crate::h1::rewrite::{self, Answer};
 use crate::reason::Reason;
 use crate::visit::Visitor;
@@ -141,8 +142,8 @@ impl<C: ClientIo> Client<C> {
         if self.refused {
             return Err(Reason::TooManyConnections);
         }
-        let mut slots = slots();
-        let request = request::parse(head, &mut slots).map_err(Reason::Refused)?;
+        let mut room = Room::new();
+        let request = request::parse(head, &mut room).map_err(Reason::Refused)?;
         Ok(self.visitor.decide(&request))
     }
 
@@ -152,8 +153,8 @@ impl<C: ClientIo> Client<C> {
         if self.refused {
             return None;
         }
-        let mut slots = slots();
-        let (length, request) = request::parse_first(read, &mut slots)?;
+        let mut room = Room::new();
+        let (length, request) = request::parse_first(read, &mut room)?;
         let request = request.map_err(Reason::Refused);
         Some((length, request.map(|request| self.visitor.decide(&request))))
     }

@@ -1,7 +1,7 @@
 //! Dates. The wall clock is read by the workers' sweeps and here only; everything else counts from the process's epoch.
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -9,9 +9,7 @@ const DAY_MS: u64 = 86_400_000;
 #[allow(clippy::disallowed_methods, reason = "this is the edge")]
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, millis)
 }
 
 /// A worker's way from its own milliseconds to dates.
@@ -46,6 +44,18 @@ impl Calendar {
         digits(&mut stamp[20..23], wall_ms % 1_000);
         stamp
     }
+}
+
+/// Microseconds in 64 bits, which are enough for half a million years.
+pub fn micros(time: Duration) -> u64 {
+    let seconds = time.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(u64::from(time.subsec_micros()))
+}
+
+/// Milliseconds in 64 bits.
+pub fn millis(time: Duration) -> u64 {
+    let seconds = time.as_secs().saturating_mul(1_000);
+    seconds.saturating_add(u64::from(time.subsec_millis()))
 }
 
 fn digits(out: &mut [u8], mut number: u64) {

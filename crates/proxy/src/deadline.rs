@@ -1,6 +1,7 @@
 //! Coarse deadlines: connections note when their time is up and one sweep per worker wakes those that are late. A timer
 //! per request would cost more than the request's own bookkeeping, and tenths of a second do not matter here.
 
+use crate::clock::millis;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -72,7 +73,7 @@ impl Sweep {
 
     /// Milliseconds since the epoch, read from the clock.
     pub fn precise_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NEVER)
+        millis(self.epoch.elapsed())
     }
 
     /// Looks at the clock and wakes every connection whose deadline has passed, or every one if `all` is set.

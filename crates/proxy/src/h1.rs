@@ -5,9 +5,11 @@
 
 pub mod body;
 pub mod chunk;
+pub mod field;
 pub mod head;
 pub mod host;
 pub mod name;
+pub mod quick;
 pub mod request;
 pub mod response;
 pub mod rewrite;

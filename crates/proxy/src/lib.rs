@@ -14,6 +14,7 @@ mod client;
 pub mod client2;
 mod clock;
 mod deadline;
+mod decimal;
 mod flow;
 mod instance;
 mod link;

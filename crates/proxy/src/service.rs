@@ -1,6 +1,7 @@
 //! A service as all workers see it: requests that wait, and counters. Lives across route tables.
 
 use crate::access::line;
+use crate::clock::micros;
 use crate::reason::Reason;
 use apron_link::proxy::LATENCY_CLASSES_MS;
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ impl Counters {
     pub fn add(&self, finished: &Finished, time: Duration) {
         let class = usize::from(finished.status / 100);
         self.answered[class.min(5)].fetch_add(1, Relaxed);
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let us = micros(time);
         self.latency[latency_class(us)].fetch_add(1, Relaxed);
         let refused = finished.failed.is_some_and(Reason::is_ours);
         for (counter, value) in [

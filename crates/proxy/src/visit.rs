@@ -40,8 +40,8 @@ pub struct Visitor {
     pub http2: bool,
     /// Its address as it is written into requests.
     pub address: Box<str>,
-    /// The port it connected to, likewise.
-    pub port: Box<str>,
+    /// What is written into requests of its connection, as [`crate::h1::rewrite::connection`] makes it.
+    pub forwarded: Box<[u8]>,
 }
 
 /// Somebody who waits for a place and a connection, and may leave.

@@ -5,7 +5,7 @@ pub mod run;
 
 use crate::access::line::LINE_BYTES;
 use crate::access::{BUFFER_BYTES, Lines};
-use crate::clock::Calendar;
+use crate::clock::{Calendar, millis};
 use crate::deadline::Sweep;
 use crate::instance::Instance;
 use crate::pool::Pool;
@@ -232,8 +232,7 @@ impl Worker {
     /// Milliseconds since 1970.
     pub fn wall_ms(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.shared.epoch);
-        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        self.calendar.wall_ms(since_ms)
+        self.calendar.wall_ms(millis(since))
     }
 
     /// Has a line written to the access log.

@@ -15,6 +15,8 @@
 //! | `first_byte_us`, `total_us` | microseconds from the request's head to the response's head (0 if there was none) and to the end |
 //! | `failed`, `reason` | which side failed (`client`, `instance`, `platform`) and the slug of `X-Apron-Reason`; empty if none did |
 
+use crate::clock::micros;
+use crate::decimal::number;
 use crate::h1::request::Request;
 use memchr::memchr;
 use std::time::Duration;
@@ -71,7 +73,7 @@ pub fn request(request: &Request<'_, '_>, asked: Asked<'_>) -> Vec<u8> {
     let agent = request
         .headers
         .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("user-agent"))
+        .find(|header| header.is("user-agent"))
         .map_or(&b""[..], |header| header.value);
     // Names of fields are of known length, which makes copying them a matter of two or three instructions. What a parser
     // has let through or the platform has made needs no second look: a method is a token, a host a name or an address, an
@@ -105,7 +107,6 @@ pub fn finish(time: &[u8; 24], request: &[u8], ended: Ended<'_>, out: &mut Vec<u
     out.extend_from_slice(request);
     out.extend_from_slice(br#",\"instance\":\""#);
     out.extend_from_slice(ended.instance);
-    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     out.extend_from_slice(br#"\",\"status\":"#);
     number(u64::from(ended.status), out);
     out.extend_from_slice(br#",\"bytes_in\":"#);
@@ -113,88 +114,19 @@ pub fn finish(time: &[u8; 24], request: &[u8], ended: Ended<'_>, out: &mut Vec<u
     out.extend_from_slice(br#",\"bytes_out\":"#);
     number(ended.bytes_out, out);
     out.extend_from_slice(br#",\"queue_us\":"#);
-    number(us(ended.queued), out);
+    number(micros(ended.queued), out);
     out.extend_from_slice(br#",\"connect_us\":"#);
-    number(us(ended.connecting), out);
+    number(micros(ended.connecting), out);
     out.extend_from_slice(br#",\"first_byte_us\":"#);
-    number(us(ended.first_byte), out);
+    number(micros(ended.first_byte), out);
     out.extend_from_slice(br#",\"total_us\":"#);
-    number(us(ended.total), out);
+    number(micros(ended.total), out);
     out.extend_from_slice(br#",\"failed\":\""#);
     out.extend_from_slice(ended.failed.as_bytes());
     out.extend_from_slice(br#"\",\"reason\":\""#);
     out.extend_from_slice(ended.reason.as_bytes());
     out.extend_from_slice(br#"\"}"#);
 }
-
-/// Writes a number. Those of up to four digits, which most are, without a loop and with copies of a known length.
-#[inline]
-pub fn number(number: u64, out: &mut Vec<u8>) {
-    let pair = |pair: u64| PAIRS[(pair % 100) as usize];
-    match number {
-        0..10 => out.push(b'0' + number as u8),
-        10..100 => out.extend_from_slice(&pair(number)),
-        100..1_000 => {
-            let [tens, ones] = pair(number);
-            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
-        }
-        1_000..10_000 => {
-            let ([first, second], [third, fourth]) = (pair(number / 100), pair(number));
-            out.extend_from_slice(&[first, second, third, fourth]);
-        }
-        _ => long_number(number, out),
-    }
-}
-
-/// Writes numbers of which most begin as the one before them: moments in time.
-#[derive(Debug, Default)]
-pub struct Moments {
-    begin: u64,
-    written: Vec<u8>,
-}
-
-impl Moments {
-    /// Writes a number.
-    pub fn write(&mut self, moment: u64, out: &mut Vec<u8>) {
-        let begin = moment / 10_000;
-        if begin == 0 {
-            return number(moment, out);
-        }
-        if begin != self.begin {
-            self.begin = begin;
-            self.written.clear();
-            number(begin, &mut self.written);
-        }
-        out.extend_from_slice(&self.written);
-        out.extend_from_slice(&PAIRS[(moment / 100 % 100) as usize]);
-        out.extend_from_slice(&PAIRS[(moment % 100) as usize]);
-    }
-}
-
-fn long_number(mut number: u64, out: &mut Vec<u8>) {
-    let (mut digits, mut at) = ([0; 20], 20);
-    while number >= 10 {
-        let pair = PAIRS[(number % 100) as usize];
-        number /= 100;
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&pair);
-    }
-    if number > 0 {
-        at -= 1;
-        digits[at] = b'0' + number as u8;
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// The numbers below 100 in two digits.
-const PAIRS: [[u8; 2]; 100] = {
-    let (mut pairs, mut at) = ([[0; 2]; 100], 0);
-    while at < 100 {
-        pairs[at] = [b'0' + at as u8 / 10, b'0' + at as u8 % 10];
-        at += 1;
-    }
-    pairs
-};
 
 /// An id as it stands in a line: once for all its lines.
 pub fn id(id: &str) -> Box<[u8]> {
@@ -232,42 +164,6 @@ fn escaped(value: &[u8], out: &mut Vec<u8>) {
                 out.extend_from_slice(&[DIGITS[code >> 4], DIGITS[code & 15]]);
             }
             char => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Moments, number};
-
-    #[test]
-    fn moments_are_written_in_decimal() {
-        let mut moments = Moments::default();
-        for moment in [
-            0,
-            9,
-            9_999,
-            10_000,
-            10_001,
-            1_764_290_000_123,
-            1_764_290_000_999,
-            7,
-            u64::MAX,
-        ] {
-            let mut out = Vec::new();
-            moments.write(moment, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), moment.to_string());
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        let powers = (0..20).map(|power| 10u64.pow(power));
-        let around = powers.flat_map(|power| [power - 1, power, power + 1, power / 7 * 6]);
-        for value in around.chain([0, 42, 99, 101, u64::MAX]) {
-            let mut out = Vec::new();
-            number(value, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
         }
     }
 }

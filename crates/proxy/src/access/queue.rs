@@ -1,7 +1,7 @@
 //! Lines on their way from the workers to the control plane.
 
-use super::line::{Moments, number};
 use super::{Entry, Lines};
+use crate::decimal::{Moments, number};
 use apron_link::frame::MESSAGE_BYTES_MAX;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,7 +6,8 @@ use crate::buffer::Buffer;
 use crate::deadline::Expired;
 use crate::flow::{Flow, FlowError, WaitsFor};
 use crate::h1::body::{Decoder, Encoder};
-use crate::h1::request::{is_websocket, slots};
+use crate::h1::field::Room;
+use crate::h1::request::is_websocket;
 use crate::h1::response::{self, Response, ResponseError};
 use crate::h1::{Framing, HEAD_BYTES_MAX, Version, rewrite};
 use crate::reason::Reason;
@@ -287,8 +288,8 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
 
     /// Takes a response head from where it was read, and what came with it; `None` if it is to be looked at more closely.
     fn take_read(&mut self, context: &mut Context<'_>, read: &[u8]) -> Option<Result<(), End>> {
-        let mut slots = slots();
-        let first = response::parse_first(read, self.intake.to_head, &mut slots);
+        let mut room = Room::new();
+        let first = response::parse_first(read, self.intake.to_head, &mut room);
         let taken = first.map(|(length, response)| (length, self.take(&response)));
         let Some((length, Ok(()))) = taken else {
             self.answered.inbox.append(read);
@@ -301,10 +302,12 @@ impl<'a, C: ClientIo> Exchange<'a, C> {
     /// Takes a response head of `length` bytes from the inbox.
     fn take_kept(&mut self, length: usize) -> Result<(), ResponseError> {
         let mut inbox = std::mem::take(&mut self.answered.inbox);
-        let mut slots = slots();
-        let head = &inbox.unread()[..length];
-        let taken = response::parse(head, self.intake.to_head, &mut slots)
-            .and_then(|response| self.take(&response));
+        let taken = {
+            let mut room = Room::new();
+            let head = &inbox.unread()[..length];
+            response::parse(head, self.intake.to_head, &mut room)
+                .and_then(|response| self.take(&response))
+        };
         inbox.consume(length);
         self.answered.inbox = inbox;
         taken

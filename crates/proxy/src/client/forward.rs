@@ -27,7 +27,9 @@ impl<C: ClientIo> Client<C> {
         }
         let (mut fresh_only, mut repeats) = (false, 0);
         loop {
-            let slot = match admit(self, &mut record).await {
+            // Nothing has been waited for since the route was looked up, the first time.
+            let route = (repeats == 0 && !fresh_only).then_some(&intake.route);
+            let slot = match admit(self, &mut record, route).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
                 Err(NoPlace::Answer(reason)) => {

@@ -9,7 +9,7 @@ use crate::client::exchange::CLIENT_STALL_MAX;
 use crate::client::socket::poll_write;
 use crate::h1::Framing;
 use crate::h1::body::{Decoder, Encoder};
-use crate::h1::request::slots;
+use crate::h1::field::Room;
 use crate::h1::response::{self, Response, ResponseError};
 use crate::reason::Reason;
 use crate::service::Finished;
@@ -288,8 +288,8 @@ impl<'a> Exchange<'a> {
 
     /// Takes a response head from where it was read, and what came with it; `None` if it is to be looked at more closely.
     fn take_read(&mut self, read: &[u8]) -> Option<Result<Option<End>, ResponseError>> {
-        let mut slots = slots();
-        let first = response::parse_first(read, self.intake.to_head, &mut slots);
+        let mut room = Room::new();
+        let first = response::parse_first(read, self.intake.to_head, &mut room);
         let Some((length, response)) = first else {
             self.answered.inbox.append(read);
             return None;
@@ -302,10 +302,12 @@ impl<'a> Exchange<'a> {
     /// Takes a response head of `length` bytes from the inbox.
     fn take_kept(&mut self, length: usize) -> Result<Option<End>, ResponseError> {
         let mut inbox = std::mem::take(&mut self.answered.inbox);
-        let mut slots = slots();
-        let head = &inbox.unread()[..length];
-        let taken = response::parse(head, self.intake.to_head, &mut slots)
-            .and_then(|response| self.take(&response));
+        let taken = {
+            let mut room = Room::new();
+            let head = &inbox.unread()[..length];
+            response::parse(head, self.intake.to_head, &mut room)
+                .and_then(|response| self.take(&response))
+        };
         inbox.consume(length);
         self.answered.inbox = inbox;
         taken

@@ -1,14 +1,13 @@
 //! Between HTTP/2's messages and those the rest of the proxy speaks of.
 
 use crate::clock::date_now;
+use crate::h1::field::Header;
 use crate::h1::name::{ConnectionOptions, Name, allowed_in_trailers, classify};
 use crate::h1::request::{Refusal, Request, Sorted, is_websocket};
 use crate::h1::response::Response as Answered;
 use crate::h1::{Framing, HEADERS_MAX, Version, host, rewrite};
 use crate::visit::sticky::Cookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use httparse::Header;
-use std::str::FromStr;
 
 const fn bad(reason: &'static str) -> Refusal {
     Refusal {
@@ -45,13 +44,13 @@ pub fn fields<'m>(
         .filter(|(name, _)| *name != http::header::COOKIE);
     let mut fields: Vec<_> = others
         .map(|(name, value)| Header {
-            name: name.as_str(),
+            name: name.as_str().as_bytes(),
             value: value.as_bytes(),
         })
         .collect();
     if !cookies.is_empty() {
         fields.push(Header {
-            name: "cookie",
+            name: b"cookie",
             value: cookies,
         });
     }
@@ -166,7 +165,7 @@ pub fn response(answered: &Answered<'_, '_>) -> Option<Response<()>> {
     for (at, header) in answered.headers.iter().enumerate() {
         if answered.passing.has(at) {
             headers.append(
-                HeaderName::from_str(header.name).ok()?,
+                HeaderName::from_bytes(header.name).ok()?,
                 HeaderValue::from_bytes(header.value).ok()?,
             );
         }
@@ -214,7 +213,7 @@ pub fn trailers_to_fields(trailers: &HeaderMap) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in trailers
         .iter()
-        .filter(|(name, _)| allowed_in_trailers(name.as_str()))
+        .filter(|(name, _)| allowed_in_trailers(name.as_str().as_bytes()))
     {
         rewrite::field(&mut out, name.as_str().as_bytes(), value.as_bytes());
     }

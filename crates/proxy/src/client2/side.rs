@@ -141,7 +141,7 @@ impl Downstream for Side<'_> {
 fn filtered(trailers: HeaderMap) -> Option<HeaderMap> {
     let passed: HeaderMap = trailers
         .iter()
-        .filter(|(name, _)| allowed_in_trailers(name.as_str()))
+        .filter(|(name, _)| allowed_in_trailers(name.as_str().as_bytes()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     (!passed.is_empty()).then_some(passed)

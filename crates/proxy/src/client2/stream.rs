@@ -6,6 +6,7 @@ use super::side::Side;
 use super::tunnel::Handshake;
 use super::{grpc, intake};
 use crate::deadline::Deadline;
+use crate::h1::field::Header;
 use crate::h1::request::Refusal;
 use crate::h1::rewrite::Answer;
 use crate::reason::Reason;
@@ -124,9 +125,9 @@ fn decide(
     let mut cookies = Vec::new();
     let mut fields = intake::fields(&parts.headers, &mut cookies).map_err(Reason::Refused)?;
     if let Some(handshake) = handshake {
-        const KEY: &str = "sec-websocket-key";
+        const KEY: &[u8] = b"sec-websocket-key";
         fields.retain(|field| field.name != KEY);
-        fields.push(httparse::Header {
+        fields.push(Header {
             name: KEY,
             value: handshake.key.as_bytes(),
         });
@@ -148,7 +149,7 @@ impl Stream {
         }
         let (mut fresh_only, mut repeats) = (false, 0);
         loop {
-            let slot = match admit(self, &mut record).await {
+            let slot = match admit(self, &mut record, None).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Ended::Abandoned,
                 Err(NoPlace::Answer(reason)) => return self.fail(reason, &intake, &mut record),

@@ -4,6 +4,7 @@
 use super::stream::Stream;
 use crate::buffer::Buffer;
 use crate::client::tunnel::Raw;
+use crate::h1::field::Header;
 use crate::service::Finished;
 use crate::tunnel::frames::Frames;
 use crate::tunnel::{Closed, End, Tunnel};
@@ -45,10 +46,10 @@ impl Handshake {
     }
 
     /// Whether these fields of an answer complete it.
-    pub(super) fn is_completed_by(&self, fields: &[httparse::Header<'_>]) -> bool {
+    pub(super) fn is_completed_by(&self, fields: &[Header<'_>]) -> bool {
         let mut answers = fields
             .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case("sec-websocket-accept"));
+            .filter(|field| field.is("sec-websocket-accept"));
         let right = answers
             .next()
             .is_some_and(|field| field.value == self.accept.as_bytes());
@@ -146,8 +147,8 @@ mod tests {
         random[..NONCE_BYTES].copy_from_slice(b"the sample nonce");
         let handshake = Handshake::new(&random);
         assert_eq!(handshake.key, "dGhlIHNhbXBsZSBub25jZQ==");
-        let answer = |value| httparse::Header {
-            name: "Sec-WebSocket-Accept",
+        let answer = |value| Header {
+            name: b"Sec-WebSocket-Accept",
             value,
         };
         let right = answer(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

@@ -174,7 +174,7 @@ fn filtered(block: &[u8]) -> Result<Vec<u8>, ChunkError> {
         Ok(httparse::Status::Complete((length, headers))) if length == block.len() => {
             for header in headers
                 .iter()
-                .filter(|header| allowed_in_trailers(header.name))
+                .filter(|header| allowed_in_trailers(header.name.as_bytes()))
             {
                 super::rewrite::field(&mut out, header.name.as_bytes(), header.value);
             }

@@ -1,7 +1,6 @@
 //! Finding the end of a message head.
 
 use super::{HEAD_BYTES_MAX, Version};
-use httparse::Header;
 use memchr::memchr;
 
 /// What a search for the end of a head found.
@@ -47,17 +46,6 @@ pub fn leading_empty_lines(bytes: &[u8]) -> usize {
         .take_while(|pair| pair == b"\r\n")
         .count()
         * 2
-}
-
-/// Whether every line of a head that httparse has parsed ends in CR LF. It lets through nothing else but LF alone, and
-/// LF only at the ends of lines, so that looking at what stands before each field and at the end is enough.
-pub(super) fn has_whole_line_ends(head: &[u8], headers: &[Header<'_>]) -> bool {
-    let before = |header: &Header<'_>| {
-        let name = header.name.as_ptr().addr();
-        let at = name.wrapping_sub(head.as_ptr().addr());
-        head.get(at.wrapping_sub(2)..at) == Some(b"\r\n")
-    };
-    head.len() <= HEAD_BYTES_MAX && head.ends_with(b"\r\n\r\n") && headers.iter().all(before)
 }
 
 /// The version httparse found.

@@ -1,5 +1,7 @@
 //! The header fields the proxy treats in a special way.
 
+use super::field::Header;
+
 /// What a field name means to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -34,8 +36,7 @@ pub enum Name {
 /// Classifies a field name. An underscore counts as a hyphen, and a name that is special only by that is a
 /// [`Name::HopByHop`]: gateways that turn fields into variables (CGI, WSGI) cannot tell `X_Forwarded_For` from
 /// `X-Forwarded-For`, so a lookalike must not reach the application.
-pub fn classify(name: &str) -> Name {
-    let bytes = name.as_bytes();
+pub fn classify(bytes: &[u8]) -> Name {
     let Some(first) = bytes.first() else {
         return Name::Other;
     };
@@ -92,7 +93,7 @@ const _: () = assert!(super::HEADERS_MAX <= u128::BITS as usize);
 
 impl Fields {
     /// Those of `headers` whose names `wanted` takes.
-    pub fn of(headers: &[httparse::Header<'_>], wanted: impl Fn(Name) -> bool) -> Fields {
+    pub fn of(headers: &[Header<'_>], wanted: impl Fn(Name) -> bool) -> Fields {
         let mut fields = Fields::default();
         for (at, header) in headers.iter().enumerate() {
             if wanted(classify(header.name)) {
@@ -118,7 +119,7 @@ impl Fields {
     }
 
     /// These without those that a `Connection` field names.
-    pub fn without_nominated(mut self, headers: &[httparse::Header<'_>]) -> Fields {
+    pub fn without_nominated(mut self, headers: &[Header<'_>]) -> Fields {
         for (at, header) in headers.iter().enumerate() {
             if self.has(at) && nominated(headers, header.name) {
                 self.0 &= !(1 << (at & 127));
@@ -130,7 +131,7 @@ impl Fields {
 
 /// Whether a trailer field may be passed on: nothing that frames, routes, authenticates or belongs to one connection
 /// (RFC 9110 section 6.5.1).
-pub fn allowed_in_trailers(name: &str) -> bool {
+pub fn allowed_in_trailers(name: &[u8]) -> bool {
     const REFUSED: [&str; 12] = [
         "authorization",
         "cache-control",
@@ -145,10 +146,7 @@ pub fn allowed_in_trailers(name: &str) -> bool {
         "trailer",
         "www-authenticate",
     ];
-    classify(name) == Name::Other
-        && !REFUSED
-            .iter()
-            .any(|refused| same(name.as_bytes(), refused.as_bytes()))
+    classify(name) == Name::Other && !REFUSED.iter().any(|refused| same(name, refused.as_bytes()))
 }
 
 /// What a `Connection` field asks for.
@@ -179,13 +177,13 @@ impl ConnectionOptions {
 }
 
 /// Whether some `Connection` field among `headers` names the field `name`.
-pub fn nominated(headers: &[httparse::Header<'_>], name: &str) -> bool {
+pub fn nominated(headers: &[Header<'_>], name: &[u8]) -> bool {
     let connection = headers
         .iter()
         .filter(|header| classify(header.name) == Name::Connection);
     connection
         .flat_map(|header| options(header.value))
-        .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+        .any(|option| option.eq_ignore_ascii_case(name))
 }
 
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -201,12 +199,12 @@ mod tests {
 
     #[test]
     fn names_are_known_in_any_case() {
-        assert_eq!(classify("hOsT"), Name::Host);
-        assert_eq!(classify("Transfer-Encoding"), Name::TransferEncoding);
-        assert_eq!(classify("X-Forwarded-Proto"), Name::ForwardedOther);
-        assert_eq!(classify("x-forwarded-for"), Name::ForwardedFor);
-        assert_eq!(classify("x-forwarded"), Name::Other);
-        assert_eq!(classify("content-type"), Name::Other);
+        assert_eq!(classify(b"hOsT"), Name::Host);
+        assert_eq!(classify(b"Transfer-Encoding"), Name::TransferEncoding);
+        assert_eq!(classify(b"X-Forwarded-Proto"), Name::ForwardedOther);
+        assert_eq!(classify(b"x-forwarded-for"), Name::ForwardedFor);
+        assert_eq!(classify(b"x-forwarded"), Name::Other);
+        assert_eq!(classify(b"content-type"), Name::Other);
     }
 
     #[test]
@@ -218,9 +216,9 @@ mod tests {
             "transfer_encoding",
             "x_request_id",
         ] {
-            assert_eq!(classify(name), Name::HopByHop, "{name}");
+            assert_eq!(classify(name.as_bytes()), Name::HopByHop, "{name}");
         }
-        assert_eq!(classify("my_header"), Name::Other);
+        assert_eq!(classify(b"my_header"), Name::Other);
     }
 
     #[test]
@@ -240,7 +238,7 @@ mod tests {
 
     #[test]
     fn trailers_cannot_frame_or_authenticate() {
-        assert!(allowed_in_trailers("grpc-status"));
+        assert!(allowed_in_trailers(b"grpc-status"));
         for name in [
             "Content-Length",
             "host",
@@ -249,7 +247,7 @@ mod tests {
             "transfer-encoding",
             "connection",
         ] {
-            assert!(!allowed_in_trailers(name), "{name}");
+            assert!(!allowed_in_trailers(name.as_bytes()), "{name}");
         }
     }
 }

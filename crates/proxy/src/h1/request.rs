@@ -1,10 +1,11 @@
 //! Request heads.
 
-use super::head::{has_whole_line_ends, version};
+use super::field::{Header, Room};
+use super::head::version;
 use super::host::{self, Host};
 use super::name::{ConnectionOptions, Fields, Name, classify};
+use super::quick;
 use super::{Framing, HEADERS_MAX, Version};
-use httparse::Header;
 use std::mem::MaybeUninit;
 
 /// Why a request is refused: the status of the answer and a slug that says what was wrong.
@@ -23,11 +24,8 @@ const fn bad(reason: &'static str) -> Refusal {
     }
 }
 
-/// Room for the header fields of one head.
-pub type Slots<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
-
-/// Empty room for header fields.
-pub fn slots<'b>() -> Slots<'b> {
+/// Empty room of the parser for header fields.
+pub(super) fn slots<'b>() -> [MaybeUninit<httparse::Header<'b>>; HEADERS_MAX] {
     [const { MaybeUninit::uninit() }; HEADERS_MAX]
 }
 
@@ -101,7 +99,7 @@ impl Request<'_, '_> {
     pub fn takes_trailers(&self) -> bool {
         let fields = self.headers.iter();
         fields
-            .filter(|field| field.name.eq_ignore_ascii_case("te"))
+            .filter(|field| field.is("te"))
             .flat_map(|field| field.value.split(|byte| *byte == b','))
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     }
@@ -129,43 +127,41 @@ struct Special<'b> {
 }
 
 /// Parses one whole head, as found by [`super::head::find_end`].
-pub fn parse<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Request<'h, 'b>, Refusal> {
+pub fn parse<'h, 'b>(head: &'b [u8], room: &'h mut Room<'b>) -> Result<Request<'h, 'b>, Refusal> {
+    let mut slots = slots();
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(head, slots) {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => understood(head, parsed),
-        Ok(_) => Err(bad("request-head")),
-        Err(error) => Err(refusal(error)),
+    match parsed.parse_with_uninit_headers(head, &mut slots) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(bad("request-head")),
+        Err(error) => return Err(refusal(error)),
     }
-}
-
-/// Parses the head at the beginning of `bytes` and answers its length, too, without searching for its end first. `None` if
-/// it is not whole or not clean: then [`super::head::find_end`] and [`parse`] say what it is.
-pub fn parse_first<'h, 'b>(
-    bytes: &'b [u8],
-    slots: &'h mut Slots<'b>,
-) -> Option<(usize, Result<Request<'h, 'b>, Refusal>)> {
-    let mut parsed = httparse::Request::new(&mut []);
-    let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, slots)
-    else {
-        return None;
-    };
-    let head = bytes.get(..length)?;
-    // What httparse skips before a request line is to be looked at.
-    let first = parsed.method?.as_ptr() == head.as_ptr();
-    let clean = first && has_whole_line_ends(head, parsed.headers);
-    clean.then(|| (length, understood(head, parsed)))
-}
-
-#[inline]
-fn understood<'h, 'b>(
-    head: &'b [u8],
-    parsed: httparse::Request<'h, 'b>,
-) -> Result<Request<'h, 'b>, Refusal> {
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(bad("request-line"));
     };
-    let headers: &'h [Header<'b>] = parsed.headers;
-    let version = version(parsed.version);
+    let line = (method, target, version(parsed.version));
+    room.clear();
+    room.extend(parsed.headers.iter().map(|header| Header::from(&*header)));
+    understood(head, line, room)
+}
+
+/// Parses the head at the beginning of `bytes` and answers its length, too, without searching for its end first. `None` if
+/// it is not whole or not written as usual: then [`super::head::find_end`] and [`parse`] say what it is.
+pub fn parse_first<'h, 'b>(
+    bytes: &'b [u8],
+    room: &'h mut Room<'b>,
+) -> Option<(usize, Result<Request<'h, 'b>, Refusal>)> {
+    let quick = quick::request(bytes, room)?;
+    let line = (quick.method, quick.target, quick.version);
+    Some((quick.head.len(), understood(quick.head, line, room)))
+}
+
+/// What a head means that was split into method, target, version and fields.
+#[inline]
+fn understood<'h, 'b>(
+    head: &'b [u8],
+    (method, target, version): (&'b str, &'b str, Version),
+    headers: &'h [Header<'b>],
+) -> Result<Request<'h, 'b>, Refusal> {
     let special = special(headers, version)?;
     let (target, authority) = split_target(method, target)?;
     let host_field = special.host.ok_or(bad("host-missing"))?;
@@ -349,8 +345,8 @@ mod tests {
     use super::*;
 
     fn check(head: &str, expected: Result<(&str, &str, Framing), (u16, &str)>) {
-        let mut slots = slots();
-        let parsed = parse(head.as_bytes(), &mut slots);
+        let mut room = Room::new();
+        let parsed = parse(head.as_bytes(), &mut room);
         let parsed = parsed
             .as_ref()
             .map(|request| (request.target, &*request.host.name, request.framing));
@@ -481,7 +477,7 @@ mod tests {
         let asked =
             "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\r\n";
         let upgrade = |head: &str| {
-            let mut room = slots();
+            let mut room = Room::new();
             let request = parse(head.as_bytes(), &mut room).unwrap();
             request.upgrade.map(str::to_owned)
         };

@@ -1,10 +1,11 @@
 //! Response heads.
 
-use super::head::{has_whole_line_ends, version};
+use super::field::{Header, Room};
+use super::head::version;
 use super::name::{ConnectionOptions, Fields, Name, classify};
-use super::request::{Slots, content_length};
+use super::quick;
+use super::request::{content_length, slots};
 use super::{Framing, Version};
-use httparse::Header;
 use std::time::Duration;
 
 /// A response head that cannot be passed on.
@@ -72,54 +73,51 @@ impl Response<'_, '_> {
 pub fn parse<'h, 'b>(
     head: &'b [u8],
     to_head: bool,
-    slots: &'h mut Slots<'b>,
+    room: &'h mut Room<'b>,
 ) -> Result<Response<'h, 'b>, ResponseError> {
+    let mut slots = slots();
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, head, slots) {
+    match config.parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
         _ => return Err(ResponseError::Head),
     }
-    understood(head, to_head, parsed)
+    let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else {
+        return Err(ResponseError::Head);
+    };
+    let line = (version(parsed.version), status, reason);
+    room.clear();
+    room.extend(parsed.headers.iter().map(|header| Header::from(&*header)));
+    understood(head, to_head, line, room)
 }
 
 /// Parses the head at the beginning of `bytes` and answers its length, too, without searching for its end first. `None` if
-/// it is not whole or not clean: then [`super::head::find_end`] and [`parse`] say what it is.
+/// it is not whole or not written as usual: then [`super::head::find_end`] and [`parse`] say what it is.
 pub fn parse_first<'h, 'b>(
     bytes: &'b [u8],
     to_head: bool,
-    slots: &'h mut Slots<'b>,
+    room: &'h mut Room<'b>,
 ) -> Option<(usize, Response<'h, 'b>)> {
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let found = config.parse_response_with_uninit_headers(&mut parsed, bytes, slots);
-    let Ok(httparse::Status::Complete(length)) = found else {
-        return None;
-    };
-    // httparse would skip empty lines before the status line.
-    let head = bytes.get(..length).filter(|it| it.starts_with(b"HTTP"))?;
-    if !has_whole_line_ends(head, parsed.headers) {
-        return None;
-    }
-    Some((length, understood(head, to_head, parsed).ok()?))
+    let quick = quick::response(bytes, room)?;
+    let line = (quick.version, quick.status, quick.reason);
+    let response = understood(quick.head, to_head, line, room).ok()?;
+    Some((quick.head.len(), response))
 }
 
+/// What a head means that was split into version, status, reason and fields.
 #[inline]
 fn understood<'h, 'b>(
     head: &'b [u8],
     to_head: bool,
-    parsed: httparse::Response<'h, 'b>,
+    (version, status, reason): (Version, u16, &'b str),
+    headers: &'h [Header<'b>],
 ) -> Result<Response<'h, 'b>, ResponseError> {
-    let (minor, headers): (_, &'h [Header<'b>]) = (parsed.version, parsed.headers);
-    let (Some(status), Some(reason)) = (parsed.code, parsed.reason) else {
-        return Err(ResponseError::Head);
-    };
     if !(100..1000).contains(&status) {
         return Err(ResponseError::Head);
     }
     let mut response = Response {
-        version: version(minor),
+        version,
         status,
         reason,
         framing: Framing::None,
@@ -199,12 +197,11 @@ fn keep_alive(value: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::slots;
     use super::*;
 
     fn check(head: &str, to_head: bool, expected: Result<(u16, Framing, bool), ResponseError>) {
-        let mut slots = slots();
-        let parsed = parse(head.as_bytes(), to_head, &mut slots);
+        let mut room = Room::new();
+        let parsed = parse(head.as_bytes(), to_head, &mut room);
         let parsed =
             parsed.map(|response| (response.status, response.framing, response.persistent()));
         assert_eq!(parsed, expected, "{head:?}");

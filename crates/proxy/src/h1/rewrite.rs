@@ -2,24 +2,30 @@
 //! answers. Fields of one connection are dropped, framing is written anew from what was understood.
 
 use super::body::Encoder;
+use super::field::Header;
 use super::name::Fields;
 use super::request::Request;
 use super::response::Response;
 use super::{Framing, Version};
-use httparse::Header;
+use crate::decimal::number;
 use std::io::Write;
 
 /// What the proxy knows about the client's connection, ready to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
-    /// The client's address.
-    pub client: &'a str,
-    /// `https` or `http`.
-    pub proto: &'static str,
-    /// The port the client connected to.
-    pub port: &'a str,
+    /// What is the same for all its requests, as [`connection`] makes it.
+    pub connection: &'a [u8],
     /// The request's id, if the client sent none that can be kept.
     pub request_id: &'a [u8],
+}
+
+/// What the forwarded fields say of a connection: from the client's address in `X-Forwarded-For` to the name of
+/// `X-Forwarded-Host`. `proto` is `https` or `http`, the port the one the client connected to.
+pub fn connection(client: &str, proto: &str, port: u16) -> Box<[u8]> {
+    let fields = format!(
+        "{client}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-port: {port}\r\nx-forwarded-host: "
+    );
+    fields.into_bytes().into()
 }
 
 /// Longest request id of a client that is kept, in bytes.
@@ -49,7 +55,7 @@ fn fields(out: &mut Vec<u8>, headers: &[Header<'_>], chosen: Fields, raw: &[u8])
                 Some(lines) => out.extend_from_slice(lines),
                 None => {
                     for header in &headers[first..at] {
-                        field(out, header.name.as_bytes(), header.value);
+                        field(out, header.name, header.value);
                     }
                 }
             }
@@ -111,13 +117,8 @@ pub fn request_head(request: &Request<'_, '_>, forwarding: Forwarding<'_>, out: 
     if !sorted.forwarded_for.is_empty() {
         forwarded_for(request, out);
     }
-    out.extend_from_slice(forwarding.client.as_bytes());
-    out.extend_from_slice(b"\r\nx-forwarded-proto: ");
-    out.extend_from_slice(forwarding.proto.as_bytes());
-    out.extend_from_slice(b"\r\nx-forwarded-host: ");
+    out.extend_from_slice(forwarding.connection);
     out.extend_from_slice(request.authority);
-    out.extend_from_slice(b"\r\nx-forwarded-port: ");
-    out.extend_from_slice(forwarding.port.as_bytes());
     out.extend_from_slice(b"\r\nx-request-id: ");
     out.extend_from_slice(request_id(request).unwrap_or(forwarding.request_id));
     out.extend_from_slice(b"\r\n");
@@ -168,23 +169,8 @@ fn framing(framing: Framing, out: &mut Vec<u8>) {
 
 fn content_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"content-length: ");
-    decimal(length, out);
+    number(length, out);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a number in decimal digits.
-fn decimal(mut number: u64, out: &mut Vec<u8>) {
-    // 2^64 has 20 digits.
-    let (mut digits, mut at) = ([0; 20], 20);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// The client a response goes to.
@@ -335,23 +321,18 @@ fn phrase(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::field::Room;
     use super::super::{request, response};
     use super::*;
 
-    const FORWARDING: Forwarding<'static> = Forwarding {
-        client: "192.0.2.7",
-        proto: "https",
-        port: "443",
-        request_id: b"made",
-    };
-
     fn rewritten(head: &str) -> String {
-        let (mut slots, mut out) = (request::slots(), Vec::new());
-        request_head(
-            &request::parse(head.as_bytes(), &mut slots).unwrap(),
-            FORWARDING,
-            &mut out,
-        );
+        let (mut room, mut out) = (Room::new(), Vec::new());
+        let forwarding = Forwarding {
+            connection: &connection("192.0.2.7", "https", 443),
+            request_id: b"made",
+        };
+        let request = request::parse(head.as_bytes(), &mut room).unwrap();
+        request_head(&request, forwarding, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -363,18 +344,9 @@ mod tests {
              Proxy: http://evil\r\nX-Request-Id: kept-1\r\nContent-Length: 3\r\nAccept: */*\r\n\r\n",
         );
         let expected = "POST /x HTTP/1.1\r\nhost: a\r\nAccept: */*\r\nx-forwarded-for: 10.0.0.1, 192.0.2.7\r\n\
-                        x-forwarded-proto: https\r\nx-forwarded-host: a\r\nx-forwarded-port: 443\r\nx-request-id: kept-1\r\n\
+                        x-forwarded-proto: https\r\nx-forwarded-port: 443\r\nx-forwarded-host: a\r\nx-request-id: kept-1\r\n\
                         content-length: 3\r\n\r\n";
         assert_eq!(out, expected);
-    }
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 9, 10, 1_048_576, u64::MAX] {
-            let mut out = Vec::new();
-            decimal(number, &mut out);
-            assert_eq!(out, number.to_string().as_bytes());
-        }
     }
 
     #[test]
@@ -396,8 +368,8 @@ mod tests {
     }
 
     fn delivered(head: &str, version: Version, to_head: bool) -> (String, Delivery) {
-        let (mut slots, mut out) = (request::slots(), Vec::new());
-        let response = response::parse(head.as_bytes(), to_head, &mut slots).unwrap();
+        let (mut room, mut out) = (Room::new(), Vec::new());
+        let response = response::parse(head.as_bytes(), to_head, &mut room).unwrap();
         let delivery = response_head(
             &response,
             Client {

@@ -18,7 +18,7 @@ pub async fn forward<D: Downstream>(side: &mut D, intake: &Intake, record: &mut 
     };
     let (mut replay, mut retries) = (Replay::default(), 0);
     loop {
-        let slot = match admit(side, record).await {
+        let slot = match admit(side, record, None).await {
             Ok(slot) => slot,
             Err(no_place) => return without_place(no_place),
         };

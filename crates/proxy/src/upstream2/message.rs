@@ -1,11 +1,11 @@
 //! Between the messages the rest of the proxy speaks of and HTTP/2's, for instances.
 
+use crate::h1::field::Header;
 use crate::h1::name::{ConnectionOptions, Fields, Name, classify};
 use crate::h1::request::{Refusal, content_length};
 use crate::h1::response::{Response, ResponseError, passes};
 use crate::h1::{Framing, HEADERS_MAX, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use httparse::Header;
 
 /// Most fields of a request head with those the proxy adds.
 const FIELDS_MAX: usize = HEADERS_MAX + 16;
@@ -29,7 +29,7 @@ pub fn request(head: &[u8], trailers: bool) -> Result<Request<()>, Refusal> {
     let mut authority = None;
     let mut fields = HeaderMap::with_capacity(parsed.headers.len() + 1);
     for field in &*parsed.headers {
-        match classify(field.name) {
+        match classify(field.name.as_bytes()) {
             Name::Host => authority = Some(field.value),
             Name::TransferEncoding | Name::Connection | Name::Upgrade => {}
             _ => {
@@ -62,7 +62,7 @@ pub fn fields(headers: &HeaderMap) -> Vec<Header<'_>> {
     let pairs = headers.iter();
     pairs
         .map(|(name, value)| Header {
-            name: name.as_str(),
+            name: name.as_str().as_bytes(),
             value: value.as_bytes(),
         })
         .collect()
@@ -148,7 +148,7 @@ mod tests {
                 .map(|response| response.framing)
         };
         let five = [Header {
-            name: "content-length",
+            name: b"content-length",
             value: b"5",
         }];
         assert_eq!(framed(200, &five, (false, false)), Ok(Framing::Length(5)));

@@ -3,6 +3,7 @@
 use super::{Caller, Record};
 use crate::deadline::Expired;
 use crate::reason::Reason;
+use crate::route::Route;
 use crate::route::pick::{Ask, Picked, has_place, pick};
 use crate::service::{Service, WAITING_GROWING_MAX, WAITING_MAX, Waiter};
 use crate::shared::Event;
@@ -41,14 +42,20 @@ enum Attempt {
     Never(Reason),
 }
 
-/// Takes a place at an instance of the request's service.
-pub async fn admit(caller: &mut impl Caller, record: &mut Record) -> Result<Slot, NoPlace> {
-    let admitted = match record.service.waiting() {
-        0 => match attempt(caller.worker(), &record.service, &record.ask) {
-            Attempt::Wait => Box::pin(queue(caller, record)).await,
-            now => taken(caller, &record.service, now),
-        },
-        _ => Box::pin(queue(caller, record)).await,
+/// Takes a place at an instance of the request's service. `route` is the service's in the table in force, if the caller has
+/// looked it up without waiting since.
+pub async fn admit(
+    caller: &mut impl Caller,
+    record: &mut Record,
+    route: Option<&Arc<Route>>,
+) -> Result<Slot, NoPlace> {
+    let at_once = (record.service.waiting() == 0).then(|| match route {
+        Some(route) => attempt_at(caller.worker(), route, &record.ask),
+        None => attempt(caller.worker(), &record.service, &record.ask),
+    });
+    let admitted = match at_once {
+        None | Some(Attempt::Wait) => Box::pin(queue(caller, record)).await,
+        Some(now) => taken(caller, &record.service, now),
     };
     if let Ok(slot) = &admitted {
         record.placed(slot);
@@ -177,22 +184,23 @@ async fn wake_up(
 }
 
 fn attempt(worker: &Rc<Worker>, service: &Arc<Service>, ask: &Ask) -> Attempt {
-    let turn = worker.turn();
-    worker.route(|table| {
-        let Some(route) = table.by_service(&service.id) else {
-            return Attempt::Never(Reason::UnknownHost);
-        };
-        if route.state == RouteState::Paused {
-            return Attempt::Never(Reason::Paused);
-        }
-        match pick(route, ask, worker.sweep.now_ms(), turn) {
-            Picked::Instance { instance, probe } => {
-                Attempt::Place(Slot::new(worker, route, instance, probe))
-            }
-            Picked::None if route.trouble.is_some() => Attempt::Never(Reason::Trouble),
-            Picked::Busy | Picked::None => Attempt::Wait,
-        }
+    worker.route(|table| match table.by_service(&service.id) {
+        Some(route) => attempt_at(worker, route, ask),
+        None => Attempt::Never(Reason::UnknownHost),
     })
+}
+
+fn attempt_at(worker: &Rc<Worker>, route: &Arc<Route>, ask: &Ask) -> Attempt {
+    if route.state == RouteState::Paused {
+        return Attempt::Never(Reason::Paused);
+    }
+    match pick(route, ask, worker.sweep.now_ms(), worker.turn()) {
+        Picked::Instance { instance, probe } => {
+            Attempt::Place(Slot::new(worker, route, instance, probe))
+        }
+        Picked::None if route.trouble.is_some() => Attempt::Never(Reason::Trouble),
+        Picked::Busy | Picked::None => Attempt::Wait,
+    }
 }
 
 fn may_have_place(worker: &Worker, service: &Service) -> bool {

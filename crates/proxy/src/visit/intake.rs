@@ -150,15 +150,8 @@ impl Visitor {
     }
 
     fn rewritten(&self, request: &Request<'_, '_>, id: &[u8]) -> Vec<u8> {
-        let proto = if self.scheme == Scheme::Http {
-            "http"
-        } else {
-            "https"
-        };
         let forwarding = Forwarding {
-            client: &self.address,
-            proto,
-            port: &self.port,
+            connection: &self.forwarded,
             request_id: id,
         };
         let mut head = Vec::with_capacity(rewrite::request_head_bytes(request));

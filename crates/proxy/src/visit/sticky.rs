@@ -28,10 +28,7 @@ pub struct Cookie {
 impl Sticky {
     /// What a request says.
     pub fn of(request: &Request<'_, '_>, secure: bool) -> Sticky {
-        let cookies = request
-            .headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case("cookie"));
+        let cookies = request.headers.iter().filter(|header| header.is("cookie"));
         let mut pairs = cookies.flat_map(|header| header.value.split(|byte| *byte == b';'));
         let tag = pairs.find_map(|pair| {
             let value = pair.trim_ascii().strip_prefix(NAME)?.strip_prefix(b"=")?;
@@ -78,11 +75,12 @@ impl Cookie {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::h1::request::{parse, slots};
+    use crate::h1::field::Room;
+    use crate::h1::request::parse;
 
     fn tag(cookies: &str) -> Option<Tag> {
         let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{cookies}\r\n");
-        let mut room = slots();
+        let mut room = Room::new();
         Sticky::of(&parse(head.as_bytes(), &mut room).unwrap(), true).tag
     }
 

@@ -5,6 +5,7 @@ use super::{Admitted, Worker};
 use crate::client::socket::Socket;
 use crate::client::{Client, ClientIo};
 use crate::client2;
+use crate::h1::rewrite;
 use crate::tls::UNRECOGNIZED_NAME;
 use crate::visit::{Scheme, Visitor};
 use std::net::SocketAddr;
@@ -76,12 +77,19 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     let port = stream.local_addr().map_or(0, |address| address.port());
     let stream = Socket(stream);
-    let visitor = |scheme| Visitor {
-        worker: Rc::clone(&worker),
-        scheme,
-        http2: false,
-        address: peer.ip().to_canonical().to_string().into(),
-        port: port.to_string().into(),
+    let visitor = |scheme| {
+        let address = peer.ip().to_canonical().to_string();
+        let proto = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https { .. } | Scheme::Redirect => "https",
+        };
+        Visitor {
+            worker: Rc::clone(&worker),
+            scheme,
+            http2: false,
+            forwarded: rewrite::connection(&address, proto, port),
+            address: address.into(),
+        }
     };
     let served = match purpose {
         Purpose::Plain => Some(requests(visitor(Scheme::Http), stream, refused)),

@@ -1,9 +1,10 @@
 //! The codec alone, against arbitrary input and against hyper.
 
 use apron_proxy::h1::body::{Decoder, Encoder};
+use apron_proxy::h1::field::Room;
 use apron_proxy::h1::head::{Search, find_end};
-use apron_proxy::h1::request::{self, slots};
-use apron_proxy::h1::rewrite::{Forwarding, request_head};
+use apron_proxy::h1::request;
+use apron_proxy::h1::rewrite::{Forwarding, connection, request_head};
 use apron_proxy::h1::{Framing, response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -88,13 +89,14 @@ fn ours(bytes: &[u8]) -> Option<Meaning> {
     let Search::Complete(length) = find_end(bytes, 0) else {
         return None;
     };
-    let mut slots = slots();
-    let request = request::parse(&bytes[..length], &mut slots).ok()?;
+    let mut room = Room::new();
+    let request = request::parse(&bytes[..length], &mut room).ok()?;
     let (body, _, _, ended) = decode(request.framing, &bytes[length..], &[]).ok()?;
+    let lower = |name: &[u8]| String::from_utf8_lossy(name).to_ascii_lowercase();
     let headers = request
         .headers
         .iter()
-        .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()));
+        .map(|header| (lower(header.name), header.value.to_vec()));
     let whole = ended || request.framing == Framing::None;
     whole.then(|| Meaning {
         method: request.method.into(),
@@ -191,8 +193,8 @@ proptest! {
                 found => Some(found),
             });
             prop_assert_eq!(in_parts.unwrap_or(Search::Partial(from)), whole);
-            let _ = request::parse(input, &mut slots());
-            let _ = response::parse(input, false, &mut slots());
+            let _ = request::parse(input, &mut Room::new());
+            let _ = response::parse(input, false, &mut Room::new());
             let _ = decode(Framing::Chunked, input, &[]);
         }
     }
@@ -218,12 +220,12 @@ proptest! {
     #[test]
     fn what_is_passed_on_means_what_was_received(bytes in nearly_a_request()) {
         let Search::Complete(length) = find_end(&bytes, 0) else { return Ok(()) };
-        let (mut room, mut out) = (slots(), Vec::new());
+        let (mut room, mut out) = (Room::new(), Vec::new());
         let Ok(received) = request::parse(&bytes[..length], &mut room) else { return Ok(()) };
-        let forwarding = Forwarding { client: "192.0.2.1", proto: "https", port: "443", request_id: b"id" };
+        let forwarding = Forwarding { connection: &connection("192.0.2.1", "https", 443), request_id: b"id" };
         request_head(&received, forwarding, &mut out);
         prop_assert_eq!(find_end(&out, 0), Search::Complete(out.len()));
-        let mut room = slots();
+        let mut room = Room::new();
         let passed = request::parse(&out, &mut room).unwrap();
         prop_assert_eq!((passed.method, passed.target, &passed.host, passed.framing), (received.method, received.target, &received.host, received.framing));
     }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::access::line::{self, Asked, Ended};
 use crate::clock::timestamp;
-use crate::h1::request::{parse, slots};
+use crate::h1::field::Room;
+use crate::h1::request::parse;
 use crate::service::Service;
 use apron_link::frame::Decoder;
 use apron_link::proxy::{AccessLog, FromProxy};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn log(lines: &mut Lines, service: &Arc<Service>, ended_ms: u64, head: &[u8]) {
-    let mut room = slots();
+    let mut room = Room::new();
     let request = parse(head, &mut room).unwrap();
     let asked = Asked {
         service: &service.logged,
@@ -152,7 +153,7 @@ proptest! {
         let mut head = b"GET /\"\\ HTTP/1.1\r\nhost: a\r\nuser-agent: ".to_vec();
         head.extend(&agent);
         head.extend(b"\r\n\r\n");
-        let mut room = slots();
+        let mut room = Room::new();
         if parse(&head, &mut room).is_ok() {
             let (queue, service, mut lines) =
                 (Queue::default(), Arc::new(Service::new("a".into())), Lines::default());
