@@ -66,13 +66,7 @@ fn rules() -> Vec<Rule> {
         rule(&["/tmp/", "apron"], "a path of one machine", ALL),
         rule(&["crates", ".io"], "the name of a registry host", ALL),
         rule(&["pypi", ".org"], "the name of a registry host", ALL),
-        Rule {
-            word: ["npmjs", ".org"].concat(),
-            reason: "the name of a registry host",
-            endings: ALL,
-            // What installs Node.js has the default that npm itself has, and no npm yet that could be asked for it.
-            except: &["crates/builder/src/engine/node.py"],
-        },
+        rule(&["npmjs", ".org"], "the name of a registry host", ALL),
         rule(&["deb.deb", "ian"], "the name of a registry host", ALL),
         Rule {
             word: ["thread::", "sleep"].concat(),
