@@ -294,6 +294,11 @@ impl Config {
         self.listen.api.first().map_or(7400, SocketAddr::port)
     }
 
+    /// The port of services over HTTPS.
+    pub fn https_port(&self) -> u16 {
+        self.listen.https.first().map_or(443, SocketAddr::port)
+    }
+
     /// Where clients reach the API.
     pub fn endpoint(&self) -> String {
         match self.domain.ends_with("localhost") {
@@ -350,6 +355,7 @@ impl Config {
             account: account.to_owned(),
             region: self.region.clone(),
             domain: self.domain.clone(),
+            https_port: self.https_port(),
             registry_host: self.registry_host(account),
             instance_endpoint: Some(format!("https://{}", apron_node::DOORS_ADDRESS)),
             patience: Patience {

@@ -5,6 +5,7 @@ mod deploy;
 mod follow;
 mod packets;
 mod receive;
+mod sign_in;
 
 use crate::authorizer::Surroundings;
 use crate::endpoint::{Caller, Peer};
@@ -14,12 +15,10 @@ use crate::source::{OWN_PATH, is_repository_name};
 use apron_builder::git::{GitError, Repository, Service, Serving};
 use apron_domain::Millis;
 use axum::body::Body;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
-    USER_AGENT, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode};
 use receive::feed;
@@ -30,9 +29,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 use tokio::sync::mpsc;
-
-/// Characters of an `Authorization` header we look at.
-const AUTHORIZATION_CHARS_MAX: usize = 4096;
 
 /// Bytes that git may say before a client has said anything: its references.
 const REFERENCES_BYTES_MAX: u64 = 64 << 20;
@@ -128,26 +124,6 @@ impl GitDoor {
         }
     }
 
-    /// Who asks: an access key id and its secret, as HTTP's basic authentication.
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let refused = |text: &str| Refusal(StatusCode::UNAUTHORIZED, text.to_owned());
-        let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let (user, password) = given.and_then(basic).ok_or_else(|| {
-            refused(
-                "sign in with an access key id as user name and its secret access key as password",
-            )
-        })?;
-        let wrong = || refused("the access key id or its secret access key is wrong");
-        let identities = self.engine.authorizer.identities();
-        let found = identities.find(&user, None, self.engine.clock.now());
-        let principal = found.map_err(|_| wrong())?;
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(
-            principal.secret.reveal().as_bytes(),
-            password.as_bytes(),
-        );
-        same.map(|()| principal.caller).map_err(|_| wrong())
-    }
-
     /// Whether a caller may read or push. A push deploys the service of the repository's name, or makes it: it needs what these
     /// calls need.
     async fn permit(
@@ -190,19 +166,6 @@ impl GitDoor {
         locks.insert(name.to_owned(), Arc::downgrade(&lock));
         lock
     }
-}
-
-/// User name and password of basic authentication (RFC 7617).
-fn basic(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header
-        .get(..AUTHORIZATION_CHARS_MAX.min(header.len()))?
-        .split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
 }
 
 /// The repository and what is wanted of it.

@@ -12,6 +12,8 @@ pub struct Settings {
     pub region: String,
     /// The domain under which services get their addresses.
     pub domain: String,
+    /// The port on which visitors reach services.
+    pub https_port: u16,
     /// Host and port under which clients reach the image registry.
     pub registry_host: String,
     /// Where instances reach the API, when they do.
@@ -34,6 +36,15 @@ impl Settings {
     /// The host name of a service: `<label>.<region>.<domain>`.
     pub fn service_host(&self, label: &str) -> String {
         format!("{label}.{}.{}", self.region, self.domain)
+    }
+
+    /// Where visitors reach a service, for people: the API names the host alone.
+    pub fn service_url(&self, label: &str) -> String {
+        let host = self.service_host(label);
+        match self.https_port {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
     }
 
     /// Whether a host in an image's identifier or a repository's URL means this platform: its own name, this machine's loopback address with the

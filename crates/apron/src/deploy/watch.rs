@@ -124,14 +124,8 @@ fn failed(operation: &Value) -> anyhow::Error {
 }
 
 fn url(project: &Project<'_>, host: &str) -> String {
-    match project
-        .config
-        .listen
-        .https
-        .first()
-        .map(|address| address.port())
-    {
-        None | Some(443) => format!("https://{host}"),
-        Some(port) => format!("https://{host}:{port}"),
+    match project.config.https_port() {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
     }
 }

@@ -99,8 +99,8 @@ impl GitDoor {
     async fn conclude(&self, service: &Service, operation: &Operation, reader: &Reader) -> Ending {
         match &operation.failure {
             None => {
-                let host = self.engine.settings.service_host(&service.label);
-                reader.say(&format!("Deployed: https://{host}")).await;
+                let url = self.engine.settings.service_url(&service.label);
+                reader.say(&format!("Deployed: {url}")).await;
                 Ending::Deployed
             }
             Some(failure) => {

@@ -48,13 +48,3 @@ fn only_plain_protocol_versions_reach_git() {
     assert_eq!(of("version=2;rm"), None);
     assert_eq!(of("$(id)"), None);
 }
-
-#[test]
-fn basic_authentication_is_read() {
-    let header = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
-    let read = basic(&header("AKIA:a:b"));
-    assert_eq!(read, Some(("AKIA".to_owned(), "a:b".to_owned())));
-    for bad in ["", "Bearer x", "Basic !", &header("none")] {
-        assert_eq!(basic(bad), None, "{bad}");
-    }
-}

@@ -5,6 +5,7 @@ fn settings() -> Settings {
         account: "111122223333".to_owned(),
         region: "us-east-1".to_owned(),
         domain: "apron.localhost".to_owned(),
+        https_port: 7443,
         registry_host: "localhost:7400".to_owned(),
         instance_endpoint: None,
         patience: Default::default(),

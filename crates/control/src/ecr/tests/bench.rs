@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         account: ACCOUNT.to_owned(),
         region: "eu-west-1".to_owned(),
         domain: "apron.test".to_owned(),
+        https_port: 7443,
         registry_host: "localhost:8443".to_owned(),
         instance_endpoint: None,
         patience: Patience::default(),
