@@ -3,6 +3,7 @@
 mod base;
 mod events;
 mod keep;
+mod keystore;
 mod mask;
 mod pipeline;
 mod sandbox;

@@ -3,7 +3,7 @@
 use super::events::Events;
 use super::mask::Mask;
 use super::script::{self, Progress, SCRIPT, Said, TOOLS};
-use super::tools::{self, CERTIFICATES, TRUST_VARIABLES};
+use super::tools;
 use crate::BuildLog;
 use crate::options::BuilderOptions;
 use crate::plan::Step;
@@ -184,13 +184,10 @@ impl Sandbox {
         let image = Digest::parse(image.as_str()).map_err(platform)?;
         self.compute.prepare(&image).await.map_err(refused)?;
         let mut env = self.options.environment.clone();
-        if trusts {
-            let trusted = TRUST_VARIABLES
-                .iter()
-                .map(|name| ((*name).to_owned(), CERTIFICATES.to_owned()));
-            env.extend(trusted);
+        match trusts {
+            true => env = tools::trusting(env, job.env.clone()),
+            false => env.extend(job.env.clone()),
         }
-        env.extend(job.env.clone());
         let limits = self.options.limits;
         Ok(InstanceSpec {
             id: id.clone(),

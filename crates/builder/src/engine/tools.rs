@@ -1,13 +1,15 @@
 //! The layer that a build's instance has on top of its image and that is never shipped: its script, and the certificates
 //! that the machine trusts.
 
+use super::keystore;
 use super::script::{SCRIPT, TOOLS};
 use apron_oci::{ContentStore, Layer, OciError};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
 /// Where programs of Debian look for certificates, and where a build's variables point the others.
-pub const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The program that installs Node.js in a base image.
 const NODE: &str = include_str!("node.py");
@@ -20,7 +22,7 @@ const DPKG: &str = "force-unsafe-io\npath-exclude=/usr/share/man/*\npath-exclude
      path-include=/usr/share/doc/*/copyright\npath-exclude=/usr/share/locale/*\npath-exclude=/usr/share/info/*\n";
 
 /// Variables that make programs trust [`CERTIFICATES`], each by its own name.
-pub const TRUST_VARIABLES: &[&str] = &[
+const TRUST_VARIABLES: &[&str] = &[
     "SSL_CERT_FILE",
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
@@ -30,6 +32,32 @@ pub const TRUST_VARIABLES: &[&str] = &[
     "npm_config_cafile",
     "AWS_CA_BUNDLE",
 ];
+
+/// The same certificates for programs of Java.
+const KEYSTORE: &str = "/.apron/cacerts";
+
+/// Variables with options for the Java of a program that fetches packages. What a build sets in them itself is kept.
+const JAVA_VARIABLES: &[&str] = &["MAVEN_OPTS", "GRADLE_OPTS", "SBT_OPTS"];
+
+/// The variables of a build, where its programs trust the certificates of the layer: the platform's, over them the build's
+/// own, and the options of Java in front of what is there.
+pub fn trusting(
+    mut platform: BTreeMap<String, String>,
+    build: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    for name in TRUST_VARIABLES {
+        platform.insert((*name).to_owned(), CERTIFICATES.to_owned());
+    }
+    platform.extend(build);
+    for name in JAVA_VARIABLES {
+        let value = platform.entry((*name).to_owned()).or_default();
+        // The last of two options counts: who has a store of their own names it in theirs.
+        *value = format!("-Djavax.net.ssl.trustStore={KEYSTORE} {value}")
+            .trim_end()
+            .to_owned();
+    }
+    platform
+}
 
 /// The certificates of a file, when there is one; too large a one is none.
 pub fn certificates(path: Option<&Path>) -> Option<Vec<u8>> {
@@ -76,6 +104,8 @@ fn write(into: impl Write, script: &str, certificates: Option<&[u8]>) -> io::Res
             CERTIFICATES.trim_start_matches('/'),
             certificates,
         )?;
+        let keystore = keystore::of_pem(certificates);
+        file(&mut archive, KEYSTORE.trim_start_matches('/'), &keystore)?;
     }
     archive.finish()
 }
@@ -88,4 +118,21 @@ fn file(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> i
     header.set_gid(0);
     header.set_mtime(0);
     archive.append_data(&mut header, path, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_a_build_for_java_come_after_the_platforms() {
+        let of = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let env = trusting(of("PIP_CERT", "/theirs"), of("MAVEN_OPTS", "-Xmx1g"));
+        let store = "-Djavax.net.ssl.trustStore=/.apron/cacerts";
+        assert_eq!(env["MAVEN_OPTS"], format!("{store} -Xmx1g"));
+        assert_eq!(env["GRADLE_OPTS"], store);
+        assert_eq!(env["PIP_CERT"], CERTIFICATES);
+        let env = trusting(BTreeMap::new(), of("PIP_CERT", "/own"));
+        assert_eq!(env["PIP_CERT"], "/own");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::machine::{apps, on_a_machine};
 use apron_builder::BuilderOptions;
 use apron_domain::ServiceId;
+use std::collections::BTreeSet;
 
 fn builds_and_answers(language: &'static str, expected: &'static str) {
     on_a_machine(BuilderOptions::default(), async move |machine| {
@@ -40,6 +41,37 @@ fn privileged_ruby_with_sinatra() {
 #[test]
 fn privileged_java_with_its_own_server() {
     builds_and_answers("java", "hello from Java");
+}
+
+/// Java reads no PEM: what Maven is told to trust is what the machine trusts, and what is built knows nothing of it.
+#[test]
+fn privileged_builds_in_java_trust_what_the_machine_trusts() {
+    on_a_machine(BuilderOptions::default(), async |machine| {
+        let source = tempfile::tempdir().unwrap();
+        let program = "import javax.net.ssl.*;\n\
+             class Trust { public static void main(String[] none) throws Exception {\n\
+             var factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());\n\
+             factory.init((java.security.KeyStore) null);\n\
+             var manager = (X509TrustManager) factory.getTrustManagers()[0];\n\
+             System.out.println(\"trusts \" + manager.getAcceptedIssuers().length + \" \" + System.getProperty(\"own\"));\n\
+             System.out.println(System.getProperty(\"javax.net.ssl.trustStore\")); } }\n";
+        std::fs::write(source.path().join("Trust.java"), program).unwrap();
+        let file = "version: 1.0\nruntime: corretto11\nbuild:\n  env:\n    - name: MAVEN_OPTS\n      value: -Down=too\n  \
+             commands:\n    build:\n      - java $MAVEN_OPTS Trust.java\nrun:\n  command: java Trust.java\n";
+        std::fs::write(source.path().join("apprunner.yaml"), file).unwrap();
+        let (result, lines) = machine.build(&machine.request(source.path())).await;
+        result.unwrap();
+        let trusted = BuilderOptions::default().trust.unwrap();
+        let pem = std::fs::read_to_string(trusted).unwrap();
+        let certificates: BTreeSet<&str> =
+            pem.split("-----BEGIN CERTIFICATE-----").skip(1).collect();
+        let text = lines.text();
+        let expected = format!("trusts {} too", certificates.len());
+        assert!(
+            text.contains(&expected) && text.contains("/.apron/cacerts"),
+            "{expected}: {text}"
+        );
+    });
 }
 
 #[test]
