@@ -11,7 +11,8 @@ use std::time::Duration;
 /// probing, switching, draining.
 const MOMENTS_MS: [u64; 6] = [0, 40, 150, 400, 900, 1700];
 
-fn kill_and_restart(platform: &mut Platform) -> Result<()> {
+/// Ends the control plane with SIGKILL and starts another.
+pub fn kill_and_restart(platform: &mut Platform) -> Result<()> {
     let serve = processes::only(platform, Role::Serve)?;
     serve.kill();
     wait::until_true("the control plane to end", Duration::from_secs(5), || {

@@ -30,7 +30,7 @@ pub fn write_application(repository: &Repository, dir: &str, version: &str) -> R
 }
 
 /// A connection made with the AWS command line.
-fn connection(platform: &Platform, name: &str) -> Result<String> {
+pub fn connection(platform: &Platform, name: &str) -> Result<String> {
     let made = platform.aws(&[
         "apprunner",
         "create-connection",
@@ -43,7 +43,8 @@ fn connection(platform: &Platform, name: &str) -> Result<String> {
     Ok(arn.context("no ConnectionArn")?.to_owned())
 }
 
-fn source(url: &str, connection: &str, directory: &str) -> Value {
+/// The source configuration of a repository's branch `main`, as its file says.
+pub fn source(url: &str, connection: &str, directory: &str) -> Value {
     json!({
         "CodeRepository": {
             "RepositoryUrl": url,
@@ -55,12 +56,24 @@ fn source(url: &str, connection: &str, directory: &str) -> Value {
     })
 }
 
-fn create(platform: &Platform, name: &str, source: &Value) -> Result<Service> {
+/// A service of this source, made with the AWS command line.
+pub fn create(platform: &Platform, name: &str, source: &Value) -> Result<Service> {
+    create_with(platform, name, source, &json!([]))
+}
+
+/// Like [`create`], with tags.
+pub fn create_with(
+    platform: &Platform,
+    name: &str,
+    source: &Value,
+    tags: &Value,
+) -> Result<Service> {
     let input = json!({
         "ServiceName": name,
         "SourceConfiguration": source,
         "InstanceConfiguration": { "Cpu": "0.25 vCPU", "Memory": "0.5 GB" },
         "HealthCheckConfiguration": { "Protocol": "HTTP", "Path": "/", "Interval": 1 },
+        "Tags": tags,
     });
     let file = platform.dir().join("create.json");
     std::fs::write(&file, input.to_string())?;
@@ -69,7 +82,8 @@ fn create(platform: &Platform, name: &str, source: &Value) -> Result<Service> {
     Service::of(&made)
 }
 
-fn events(service: &Service, platform: &Platform, parts: &[&str]) -> Result<()> {
+/// The events of a service have all of these parts.
+pub fn events(service: &Service, platform: &Platform, parts: &[&str]) -> Result<()> {
     let told = service.events(platform)?.join("\n");
     for part in parts {
         ensure!(told.contains(part), "{part} is missing in\n{told}");
@@ -78,11 +92,11 @@ fn events(service: &Service, platform: &Platform, parts: &[&str]) -> Result<()> 
 }
 
 /// `apron connect` for the host over HTTP, with this password.
-fn connect(platform: &Platform, host: &HttpHost, password: &str) -> Result<String> {
+pub fn connect(platform: &Platform, name: &str, host: &HttpHost, password: &str) -> Result<String> {
     let host = host.host();
     let arguments = [
         "connect",
-        "private",
+        name,
         "--host",
         &host,
         "-u",
@@ -115,12 +129,12 @@ fn a_private_repository_over_http_is_built_and_followed() -> Result<()> {
         "{refused:#}"
     );
     // With the wrong password first, as happens.
-    connect(&platform, &host, "wrong-password")?;
+    connect(&platform, "private", &host, "wrong-password")?;
     let service = create(&platform, "app-http", &wanted)?;
     service.settle_as(&platform, "CREATE_FAILED")?;
     let refusal = "Failed to pull your application source code. Reason: the server refused";
     events(&service, &platform, &[refusal])?;
-    let told = connect(&platform, &host, PASSWORD)?;
+    let told = connect(&platform, "private", &host, PASSWORD)?;
     ensure!(
         told.contains("/hooks/") && !told.contains(PASSWORD),
         "{told}"
@@ -193,7 +207,7 @@ fn what_cannot_be_fetched_is_explained() -> Result<()> {
     let platform = Platform::start()?;
     let host = HttpHost::start(&platform, 5)?;
     let arn = connection(&platform, "private")?;
-    connect(&platform, &host, PASSWORD)?;
+    connect(&platform, "private", &host, PASSWORD)?;
     host.repository("empty")?;
     let other = Repository::at(platform.dir().join("other"))?;
     other.write("a", "a")?;

@@ -8,8 +8,19 @@ use std::process::Command;
 
 /// `git push` of the directory's head, signed in with a secret access key.
 fn push(platform: &Platform, work: &Repository, name: &str, secret: &str) -> Result<Command> {
-    let key = platform.variable("AWS_ACCESS_KEY_ID")?;
-    let helper = format!("!f() {{ echo username={key}; echo password={secret}; }}; f");
+    let user = platform.variable("AWS_ACCESS_KEY_ID")?;
+    Ok(push_as(platform, work, name, user, secret))
+}
+
+/// `git push` of the directory's head with this user name and password.
+pub fn push_as(
+    platform: &Platform,
+    work: &Repository,
+    name: &str,
+    user: &str,
+    password: &str,
+) -> Command {
+    let helper = format!("!f() {{ echo 'username={user}'; echo 'password={password}'; }}; f");
     let mut command = git(work.dir());
     command
         .env("GIT_SSL_CAINFO", platform.ca())
@@ -17,7 +28,7 @@ fn push(platform: &Platform, work: &Repository, name: &str, secret: &str) -> Res
         .args(["push"])
         .arg(format!("https://{}/git/{name}.git", platform.registry()))
         .arg("main");
-    Ok(command)
+    command
 }
 
 #[test]
