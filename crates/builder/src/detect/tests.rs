@@ -194,3 +194,28 @@ fn what_cannot_be_told_says_what_to_do() {
         assert!(error.contains(expected), "{files:?}: {error}");
     }
 }
+
+/// The sample applications that say themselves how they are built say it well, and the others are found out about.
+#[test]
+fn the_samples_are_what_they_are_meant_to_be() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let of = |name: &str| detect(&samples.join(name));
+    for (name, runtime) in [
+        ("flask-source", "python311"),
+        ("rails-source", "ruby31"),
+        ("spring-source", "corretto11"),
+    ] {
+        assert_eq!(of(name), Ok(Detected::File), "{name}");
+        let text = std::fs::read_to_string(samples.join(name).join(file::NAME)).unwrap();
+        let file = AppRunnerFile::parse(&text).unwrap();
+        assert_eq!(file.runtime, runtime, "{name}");
+    }
+    assert_eq!(of("flask-hello"), Ok(Detected::Dockerfile));
+    let Ok(Detected::Application(fastapi)) = of("fastapi-source") else {
+        panic!("not found out about");
+    };
+    assert_eq!(
+        fastapi.start,
+        "python3 -m uvicorn main:app --host 0.0.0.0 --port 8080"
+    );
+}
