@@ -30,6 +30,10 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of git's complaints that a client is told.
 const COMPLAINT_BYTES_MAX: u64 = 8 << 10;
 
+/// Bytes of a body that are taken and thrown away once git wants no more of it: only a client that has sent everything
+/// reads the answer.
+const THROWN_AWAY_BYTES_MAX: usize = 2 << 30;
+
 const RESULT: &str = "application/x-git-receive-pack-result";
 
 /// Writes a request's body to git, and closes it.
@@ -45,7 +49,12 @@ pub(super) async fn feed(mut body: Body, gzip: bool, to: &mut ChildStdin) -> io:
             continue;
         };
         match &mut inflate {
-            None => to.write_all(&piece).await?,
+            None => {
+                if let Err(error) = to.write_all(&piece).await {
+                    throw_away(body).await;
+                    return Err(error);
+                }
+            }
             Some(inflate) => {
                 inflate.write_all(&piece)?;
                 let plain = std::mem::take(inflate.get_mut());
@@ -61,6 +70,17 @@ pub(super) async fn feed(mut body: Body, gzip: bool, to: &mut ChildStdin) -> io:
         to.write_all(&inflate.finish()?).await?;
     }
     to.shutdown().await
+}
+
+/// Reads what is left of a body, within bounds.
+async fn throw_away(mut body: Body) {
+    let mut bytes = 0;
+    while bytes < THROWN_AWAY_BYTES_MAX {
+        match tokio::time::timeout(BODY_IDLE, body.frame()).await {
+            Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            _ => return,
+        }
+    }
 }
 
 /// Whether the client wants what it pushes deployed.
@@ -195,4 +215,32 @@ async fn store(
         return Err(Refusal(StatusCode::BAD_REQUEST, text));
     }
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::process::Stdio;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// git ends in the middle of a push that is too large: the client is heard to its end, so that it hears why.
+    #[tokio::test]
+    async fn a_body_that_git_does_not_want_is_read_to_its_end() {
+        const PIECES: usize = 64;
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = taken.clone();
+        let pieces = (0..PIECES).map(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(Bytes::from(vec![0; 64 << 10]))
+        });
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        let mut command = tokio::process::Command::new("true");
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let fed = feed(body, false, &mut input).await;
+        assert_eq!(fed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(taken.load(Ordering::SeqCst), PIECES);
+        assert!(child.wait().await.unwrap().success());
+    }
 }
