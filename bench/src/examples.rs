@@ -12,9 +12,6 @@ use std::time::Instant;
 /// Runs of the unpacking measurement: each leaves 200 MB per participant until the end.
 const UNPACK_RUNS_MAX: u32 = 7;
 
-/// Runs of the build measurement: each installs dependencies from the package registry.
-const BUILD_RUNS_MAX: u32 = 5;
-
 /// What an example prints.
 #[derive(Deserialize)]
 struct Printed {
@@ -70,21 +67,6 @@ pub fn thaw(runs: u32) -> Result<Table> {
         columns: PERCENTILES,
         rows: example("thaw", &["--runs", &runs.to_string()])?,
         notes: Vec::new(),
-    })
-}
-
-/// Builds of the Flask application, next to buildah.
-pub fn build(runs: u32) -> Result<Table> {
-    let runs = runs.min(BUILD_RUNS_MAX);
-    Ok(Table {
-        title: "Build: from the source to the first answer".to_owned(),
-        unit: "ms",
-        columns: PERCENTILES,
-        rows: example("build_speed", &["--runs", &runs.to_string()])?,
-        notes: vec![format!(
-            "{runs} runs, the base image made before. Apron's times end with the application's first answer; buildah's, with chroot \
-             isolation and an equivalent Dockerfile on the same base, with the image."
-        )],
     })
 }
 

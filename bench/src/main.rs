@@ -2,6 +2,7 @@
 //! the ratios are the result.
 
 mod api;
+mod build;
 mod data_plane;
 mod examples;
 mod memory;
@@ -43,7 +44,7 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("start", |runs| Ok(examples::start(runs)?.render())),
     ("thaw", |runs| Ok(examples::thaw(runs)?.render())),
     ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
-    ("build", |runs| Ok(examples::build(runs)?.render())),
+    ("build", build::measure),
     ("memory", |runs| Ok(memory::measure(runs)?.render())),
     ("scaling", scaling::measure),
     ("api", |_| api::measure()),

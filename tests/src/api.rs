@@ -50,6 +50,12 @@ pub const PARAMETER_STORE: Dialect = Dialect {
     target: "AmazonSSM",
     content_type: "application/x-amz-json-1.1",
 };
+/// What no AWS API can say, JSON 1.0.
+pub const APRON: Dialect = Dialect {
+    name: "apron",
+    target: "Apron",
+    content_type: "application/x-amz-json-1.0",
+};
 
 /// The present, for signatures.
 pub fn now() -> OffsetDateTime {

@@ -40,6 +40,8 @@ pub struct Settings {
     pub ask_every: u32,
     /// Programs of its own, so that a test can replace them.
     pub own_programs: bool,
+    /// Source code is built on base images that recipes make, not on that of [`Platform::serve_python_base`].
+    pub recipes: bool,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             disk_mb: None,
             ask_every: 60,
             own_programs: false,
+            recipes: false,
         }
     }
 }
@@ -114,7 +117,7 @@ impl Platform {
             "name = \"{name}\"\ninstance_network = \"{network}\"\n\n[listen]\napi = [\"127.0.0.1:{api}\"]\n\
              https = [\"127.0.0.1:{https}\"]\nhttp = [\"127.0.0.1:{http}\"]\n\n[deployment]\n\
              healthy_within_seconds = {healthy}\nstop_grace_seconds = {grace}\ndrain_seconds = {drain}\n\n[source]\nask_every_seconds = {ask}\n\n\
-             [build]\nimages = {{ PYTHON_311 = \"{python}\" }}\n",
+             {build}",
             name = self.slot.name(),
             network = self.slot.network(),
             api = self.api_port(),
@@ -124,7 +127,13 @@ impl Platform {
             grace = settings.stop_grace,
             drain = settings.drain,
             ask = settings.ask_every,
-            python = self.python_base(),
+            build = match settings.recipes {
+                true => String::new(),
+                false => format!(
+                    "[build]\nimages = {{ PYTHON_311 = \"{}\" }}\n",
+                    self.python_base()
+                ),
+            },
         )
     }
 

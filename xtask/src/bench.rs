@@ -12,7 +12,7 @@ pub struct Options {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, unpack, memory, scaling, api, instructions or data-plane.
+    /// Only this measurement: update, start, thaw, unpack, build, memory, scaling, api, instructions or data-plane.
     #[arg(long)]
     only: Option<String>,
     /// Only count the data plane's instructions and compare them with `bench/instructions.json`; needs no root.
@@ -55,8 +55,6 @@ pub fn run(options: &Options) -> Result<()> {
                 "--quiet",
                 "-p",
                 "apron-bench",
-                "-p",
-                "apron-builder",
                 "-p",
                 "apron-node",
                 "-p",

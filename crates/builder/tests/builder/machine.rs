@@ -20,9 +20,6 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Where a test works.
 pub struct Machine {
     pub services: Arc<dyn Compute>,
-    /// Image content; what measures looks into it.
-    #[allow(dead_code, reason = "the tests ask the engine alone")]
-    pub content: Arc<ContentStore>,
     pub builds: Arc<dyn Compute>,
     pub builder: Arc<Builder>,
     number: u32,
@@ -103,7 +100,7 @@ impl Machine {
             .unwrap();
         let (services, builds) = part(node).await.unwrap();
         let builder = Builder::open(Parts {
-            content: content.clone(),
+            content,
             compute: builds.clone(),
             options,
             authorities: Vec::new(),
@@ -112,7 +109,6 @@ impl Machine {
         });
         Arc::new(Machine {
             services,
-            content,
             builds,
             builder,
             number,
