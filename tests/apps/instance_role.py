@@ -13,7 +13,10 @@ def answer(path):
     if path == "/whoami":
         return {"arn": boto3.client("sts").get_caller_identity()["Arn"]}
     if path == "/environment":
-        return {"password_length": len(os.environ.get("DB_PASSWORD", ""))}
+        return {
+            "password_length": len(os.environ.get("DB_PASSWORD", "")),
+            "credentials": os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", ""),
+        }
     if path.startswith("/secret/"):
         secret = boto3.client("secretsmanager").get_secret_value(SecretId=path.removeprefix("/secret/"))
         return {"value": secret["SecretString"]}

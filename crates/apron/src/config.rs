@@ -31,6 +31,12 @@ instance_network = "10.213.0.0/16"
 # The registry's host and port as clients write it; by default `localhost` and the port of the API.
 # registry_host = "registry.example.com:7400"
 
+# The URL under which others, AWS for example, know this platform as an issuer of identities (OpenID Connect); by default that of
+# the API. Its documents are at /.well-known/ of the API.
+# issuer = "https://apron.example.com"
+# Whether other issuers that IAM has providers for may have addresses that are not public.
+private_issuers = false
+
 [listen]
 # The AWS API and the image registry, with TLS.
 api = ["127.0.0.1:7400", "[::1]:7400"]
@@ -87,6 +93,10 @@ pub struct Config {
     pub instance_network: String,
     /// The registry's host as clients write it.
     pub registry_host: Option<String>,
+    /// The URL as an issuer of identities.
+    pub issuer: Option<String>,
+    /// Whether other issuers may have addresses that are not public.
+    pub private_issuers: bool,
     /// Services that may exist.
     pub services_max: u32,
     /// The user id the proxy runs as; needs no entry in the user database, used by nothing else.
@@ -166,6 +176,8 @@ impl Default for Config {
             account_id: None,
             instance_network: "10.213.0.0/16".to_owned(),
             registry_host: None,
+            issuer: None,
+            private_issuers: false,
             services_max: 500,
             proxy_uid: 61_080,
             registry_authorities: Vec::new(),
@@ -263,6 +275,11 @@ impl Config {
         if !host(&self.region) {
             bail!("region `{}` is not a region name", self.region);
         }
+        if let Some(issuer) = &self.issuer
+            && (!issuer.starts_with("https://") || issuer.contains(['?', '#', '@', ' ']))
+        {
+            bail!("issuer `{issuer}` is not an https URL without query");
+        }
         if !self.sealing.command.is_empty() && self.sealing.credential.is_some() {
             bail!("sealing.command and sealing.credential exclude each other");
         }
@@ -305,6 +322,11 @@ impl Config {
             true => format!("https://localhost:{}", self.api_port()),
             false => format!("https://api.{}:{}", self.domain, self.api_port()),
         }
+    }
+
+    /// The URL as an issuer of identities.
+    fn issuer(&self) -> String {
+        self.issuer.clone().unwrap_or_else(|| self.endpoint())
     }
 
     /// The registry's host as clients write it.
@@ -358,6 +380,7 @@ impl Config {
             https_port: self.https_port(),
             registry_host: self.registry_host(account),
             instance_endpoint: Some(format!("https://{}", apron_node::DOORS_ADDRESS)),
+            issuer: self.issuer(),
             patience: Patience {
                 settle_ms: self.deployment.healthy_within_seconds * 1000,
                 drain_ms: self.deployment.drain_seconds * 1000,
@@ -405,6 +428,7 @@ mod tests {
             ("domain = \"Example.COM\"", "domain"),
             ("[listen]\nhttps = []", "listen.https"),
             ("proxy_uid = 0", "proxy_uid"),
+            ("issuer = \"http://apron.example.com\"", "issuer"),
             (
                 "[sealing]\ncommand = [\"a\"]\ncredential = \"b\"",
                 "exclude each other",

@@ -161,15 +161,9 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     let service_certificates = certificates::keep_services(authority, service_names)?;
     let upgrades = supervise(doors.proxy, doors.sockets, doors.link.clone())?;
     doors.link.brake_by(node.clone()).await;
-    let root = RootKey {
-        access_key_id: identity.access_key_id.clone(),
-        secret: Secret::new(identity.secret_access_key.as_str()),
-    };
-    let identities = Identities::open(store.clone(), &identity.account_id, root, &Machine)
-        .await
-        .context("cannot read the identities")?;
-    tokio::spawn(keep_last_used(identities.clone()));
-    let authorizer = Arc::new(Authorizer::new(identities, &config.region));
+    let authorizer = authorizer(&store, config, identity).await?;
+    let trail = open_trail(paths, &config.region)?;
+    let tokens = node.clone();
     let (services, builds) = apron_compute::part(node)
         .await
         .context("this machine's instances cannot be listed")?;
@@ -183,6 +177,9 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     });
     let platform = Platform::start(Parts {
         authorizer,
+        trail: trail.clone(),
+        private_issuers: config.private_issuers,
+        tokens,
         settings: settings.clone(),
         store: store.clone(),
         content: content.clone(),
@@ -205,7 +202,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     tokio::spawn(doors.told.access_log.write(chronicle));
     tokio::spawn(retain_logs(logs.clone()));
     let credentials = InstanceCredentials::new(platform.engine().clone());
-    let site = site(paths, settings, store, content, logs.clone(), platform).await?;
+    let site = site(trail, settings, store, content, logs.clone(), platform).await?;
     Ok(Started {
         site,
         logs,
@@ -213,6 +210,23 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
         doors: instance_doors,
         credentials,
     })
+}
+
+/// Who decides, by the identities in the store.
+async fn authorizer(
+    store: &Store,
+    config: &Config,
+    identity: &Identity,
+) -> Result<Arc<Authorizer>> {
+    let root = RootKey {
+        access_key_id: identity.access_key_id.clone(),
+        secret: Secret::new(identity.secret_access_key.as_str()),
+    };
+    let identities = Identities::open(store.clone(), &identity.account_id, root, &Machine)
+        .await
+        .context("cannot read the identities")?;
+    tokio::spawn(keep_last_used(identities.clone()));
+    Ok(Arc::new(Authorizer::new(identities, &config.region)))
 }
 
 /// A hang-up is the operator's word that another proxy may be installed.
@@ -223,18 +237,18 @@ async fn look_for_upgrades(mut hangup: Signal, upgrades: Upgrades) {
 }
 
 async fn site(
-    paths: &Paths,
+    trail: Arc<Trail>,
     settings: apron_control::Settings,
     store: Store,
     content: Arc<ContentStore>,
     logs: Arc<Logs>,
     platform: Arc<Platform>,
 ) -> Result<Site> {
-    let trail = open_trail(paths, &settings.region)?;
     let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(Machine);
     let authorizer = platform.engine().authorizer.clone();
     let identities = authorizer.identities().clone();
+    let issuers = platform.engine().web_identity.clone();
     let tokens = Arc::new(
         Tokens::load(&store, &Machine)
             .await
@@ -256,7 +270,7 @@ async fn site(
         vault.parameters,
         Arc::new(CloudWatchLogs::new(settings.clone(), logs)),
         Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
-        Arc::new(Sts::new(identities, Arc::new(Machine))),
+        Arc::new(Sts::new(identities, issuers.clone(), Arc::new(Machine))),
         Arc::new(CloudTrail::new(trail.clone())),
         Arc::new(platform.operator()),
     ];
@@ -279,6 +293,7 @@ async fn site(
         registry: Some(registry),
         git: Some(git),
         hooks: Some(hooks),
+        issuer: Some((issuers, Arc::new(Machine))),
     })
 }
 

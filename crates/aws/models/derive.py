@@ -59,12 +59,14 @@ IMPLEMENTED = {
         "UntagResource",
     ],
     "iam": [
+        "AddClientIDToOpenIDConnectProvider",
         "AddUserToGroup",
         "AttachGroupPolicy",
         "AttachRolePolicy",
         "AttachUserPolicy",
         "CreateAccessKey",
         "CreateGroup",
+        "CreateOpenIDConnectProvider",
         "CreatePolicy",
         "CreatePolicyVersion",
         "CreateRole",
@@ -73,6 +75,7 @@ IMPLEMENTED = {
         "DeleteAccessKey",
         "DeleteGroup",
         "DeleteGroupPolicy",
+        "DeleteOpenIDConnectProvider",
         "DeletePolicy",
         "DeletePolicyVersion",
         "DeleteRole",
@@ -92,6 +95,7 @@ IMPLEMENTED = {
         "GetContextKeysForPrincipalPolicy",
         "GetGroup",
         "GetGroupPolicy",
+        "GetOpenIDConnectProvider",
         "GetPolicy",
         "GetPolicyVersion",
         "GetRole",
@@ -108,6 +112,8 @@ IMPLEMENTED = {
         "ListGroups",
         "ListGroupsForUser",
         "ListInstanceProfilesForRole",
+        "ListOpenIDConnectProviderTags",
+        "ListOpenIDConnectProviders",
         "ListPolicies",
         "ListPolicyTags",
         "ListPolicyVersions",
@@ -122,19 +128,23 @@ IMPLEMENTED = {
         "PutRolePolicy",
         "PutUserPermissionsBoundary",
         "PutUserPolicy",
+        "RemoveClientIDFromOpenIDConnectProvider",
         "RemoveUserFromGroup",
         "SetDefaultPolicyVersion",
         "SimulateCustomPolicy",
         "SimulatePrincipalPolicy",
+        "TagOpenIDConnectProvider",
         "TagPolicy",
         "TagRole",
         "TagUser",
+        "UntagOpenIDConnectProvider",
         "UntagPolicy",
         "UntagRole",
         "UntagUser",
         "UpdateAccessKey",
         "UpdateAssumeRolePolicy",
         "UpdateGroup",
+        "UpdateOpenIDConnectProviderThumbprint",
         "UpdateRole",
         "UpdateRoleDescription",
         "UpdateUser",
@@ -212,7 +222,13 @@ IMPLEMENTED = {
         "RemoveTagsFromResource",
         "UnlabelParameterVersion",
     ],
-    "sts": ["AssumeRole", "GetAccessKeyInfo", "GetCallerIdentity", "GetSessionToken"],
+    "sts": [
+        "AssumeRole",
+        "AssumeRoleWithWebIdentity",
+        "GetAccessKeyInfo",
+        "GetCallerIdentity",
+        "GetSessionToken",
+    ],
 }
 
 
@@ -273,6 +289,8 @@ def operation_table(operation):
         if "resultWrapper" in operation["output"]:
             out["result_wrapper"] = operation["output"]["resultWrapper"]
     out["errors"] = [ref["shape"] for ref in operation.get("errors", [])]
+    if operation.get("authtype") == "none":
+        out["unsigned"] = True
     return out
 
 

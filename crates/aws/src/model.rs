@@ -65,6 +65,9 @@ pub struct Operation {
     pub result_wrapper: Option<String>,
     /// The shapes of the operation's own errors.
     pub errors: Vec<String>,
+    /// Whether it is called without a signature: what proves the caller is in the input.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// A reference to a shape.

@@ -474,6 +474,7 @@ mod tests {
                 env: Default::default(),
                 defaults: Default::default(),
                 trusts_platform: false,
+                identity_token: None,
                 port: 8080,
                 cpu_millis: 250,
                 memory_bytes: 1 << 29,

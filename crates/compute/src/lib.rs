@@ -45,6 +45,9 @@ pub struct InstanceSpec {
     /// Whether the application gets a file with the certificates that make it trust the platform's API, at
     /// [`TRUST_PATH`]. A backend without the API has no such file.
     pub trusts_platform: bool,
+    /// A token that tells others who the instance is: the application finds it at [`TOKEN_PATH`], and [`TokenFiles`] puts others
+    /// in its place. None: there is no such file.
+    pub identity_token: Option<String>,
     /// The TCP port the application listens on.
     pub port: u16,
     /// Processor share in thousandths of a vCPU.
@@ -61,6 +64,19 @@ pub struct InstanceSpec {
 
 /// Where an application finds the certificates of [`InstanceSpec::trusts_platform`].
 pub const TRUST_PATH: &str = "/etc/apron/ca-bundle.pem";
+
+/// Where an application finds the token of [`InstanceSpec::identity_token`].
+pub const TOKEN_PATH: &str = "/etc/apron/identity/token";
+
+/// Replaces the tokens of instances while they run. Beside [`Compute`], because a backend has it or has not.
+#[async_trait]
+pub trait TokenFiles: Send + Sync {
+    /// Puts another token in the place of the one an instance was made with, so that whoever reads it gets one of the two whole.
+    ///
+    /// # Errors
+    /// [`ComputeError::Unknown`] for an instance that is gone or was made without a token.
+    async fn put_token(&self, id: &InstanceId, token: &str) -> Result<(), ComputeError>;
+}
 
 impl std::fmt::Debug for InstanceSpec {
     /// Without the values of variables.

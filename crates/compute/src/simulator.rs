@@ -2,7 +2,7 @@
 
 use crate::{
     Brake, Compute, ComputeError, ComputeEvent, Exhausted, Exit, Export, Exported, InstanceClass,
-    InstanceSpec, InstanceState, InstanceStatus, OutputStream, Probe, ProbeAnswer,
+    InstanceSpec, InstanceState, InstanceStatus, OutputStream, Probe, ProbeAnswer, TokenFiles,
 };
 use apron_domain::{Digest, InstanceId, Millis};
 use async_trait::async_trait;
@@ -179,6 +179,18 @@ fn send(world: &World, event: ComputeEvent) {
     if let Some(reader) = &world.reader {
         // A reader that went away is a control plane that ended; the next one lists.
         let _ = reader.try_send(event);
+    }
+}
+
+#[async_trait]
+impl TokenFiles for Simulator {
+    async fn put_token(&self, id: &InstanceId, token: &str) -> Result<(), ComputeError> {
+        let mut world = self.world();
+        let held = world.instances.get_mut(id);
+        let held = held.and_then(|instance| instance.spec.identity_token.as_mut());
+        let held = held.ok_or_else(|| ComputeError::Unknown(id.clone()))?;
+        token.clone_into(held);
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 mod hidden;
 mod lookup;
 mod record;
+mod throttle;
 
 pub use lookup::CloudTrail;
 pub use record::Door;
@@ -18,11 +19,13 @@ use apron_aws::policy::actions::{self, Access};
 use apron_aws::{ApiError, Model};
 use apron_domain::Millis;
 use apron_telemetry::{Audit, AuditError, Record, RecordKind};
+use record::DOORS;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
+use throttle::Throttle;
 
-/// Least time between two records of requests that were not authentic: strangers must not fill the disk. Those in between are
-/// counted.
+/// Least time between two records of requests that were not authentic at one door: strangers must not fill the disk. Those in
+/// between are counted.
 const STRANGERS_EVERY_MS: u64 = 1_000;
 
 /// Something that is asked for.
@@ -54,7 +57,8 @@ pub struct Trail {
     audit: Audit,
     region: String,
     chance: Arc<dyn Chance>,
-    strangers: Mutex<Strangers>,
+    strangers: Mutex<[Strangers; DOORS]>,
+    throttle: Throttle,
 }
 
 #[derive(Default)]
@@ -71,6 +75,7 @@ impl Trail {
             region: region.to_owned(),
             chance,
             strangers: Mutex::default(),
+            throttle: Throttle::default(),
         }
     }
 
@@ -140,7 +145,34 @@ impl Trail {
         self.append(RecordKind::Event, &id, deed.surroundings.now, &event)
     }
 
-    /// Records a request that was not authentic, not more often than once in a second.
+    /// Records what the platform is told by somebody who is no identity of IAM, and who proved to be who it says.
+    ///
+    /// # Errors
+    /// It could not be recorded; it is not to be acted upon.
+    pub fn heard(&self, surroundings: &Surroundings, door: Door<'_>) -> Result<(), ApiError> {
+        let id = self.event_id();
+        let mut event = record::of_stranger("", surroundings, door, &self.region, &id);
+        event["userIdentity"] = json!({"type": "AWSService", "invokedBy": "webhook"});
+        self.append(RecordKind::Event, &id, surroundings.now, &event)
+    }
+
+    /// Refuses a request that was not authentic, at whatever door: recorded, and slower with each from the same address.
+    /// Returns whether it is one too many to wait, and to be told that instead of anything else.
+    pub async fn turn_away(
+        &self,
+        access_key_id: &str,
+        surroundings: &Surroundings,
+        door: Door<'_>,
+        code: &str,
+        text: &str,
+    ) -> bool {
+        self.stranger(access_key_id, surroundings, door, code, text);
+        self.throttle
+            .refused(surroundings.source, surroundings.now)
+            .await
+    }
+
+    /// Records a request that was not authentic, not more often than once in a second at each door.
     pub fn stranger(
         &self,
         access_key_id: &str,
@@ -154,6 +186,7 @@ impl Trail {
                 .strangers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
+            let strangers = &mut strangers[door.number()];
             let since = surroundings.now.since(strangers.last);
             if since < STRANGERS_EVERY_MS && strangers.last != Millis(0) {
                 strangers.unrecorded += 1;

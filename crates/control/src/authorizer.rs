@@ -177,11 +177,28 @@ impl Authorizer {
         resource: &str,
         surroundings: &Surroundings,
     ) -> Result<Answered, Refusal> {
+        let nothing = Context::new();
+        self.permit_in(caller, action, resource, nothing, surroundings)
+            .await
+    }
+
+    /// The same with condition keys that only who asks knows.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn permit_in(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &str,
+        context: Context,
+        surroundings: &Surroundings,
+    ) -> Result<Answered, Refusal> {
         let check = Check {
             action: action.to_owned(),
             resource: resource.to_owned(),
             provisional: false,
-            context: Context::new(),
+            context,
         };
         let voice = Voice::of(caller, &self.identities.directory());
         self.answer(caller, &voice, check, surroundings).await
@@ -218,7 +235,8 @@ impl Authorizer {
     ) -> Result<Answered, Refusal> {
         let facts = self.facts(caller, voice, &check).await?;
         let mut context = caller.identity.context();
-        surroundings.describe(&self.region, &mut context);
+        surroundings.describe(&mut context);
+        context.set("aws:RequestedRegion", &self.region);
         voice.describe(&mut context);
         if let Some(facts) = &facts {
             facts.describe(&check, &mut context);
@@ -230,6 +248,11 @@ impl Authorizer {
             "aws:ResourceAccount",
             owner_of(&check.resource, &self.account),
         );
+        if check.action.starts_with("kms:")
+            && let Some(account) = caller.identity.account()
+        {
+            context.set("kms:CallerAccount", account);
+        }
         context.extend(check.context);
         let request = Request {
             caller: &caller.identity,
@@ -299,9 +322,8 @@ impl Authorizer {
 impl Surroundings {
     /// The condition keys that every request has
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>).
-    fn describe(&self, region: &str, context: &mut Context) {
+    pub fn describe(&self, context: &mut Context) {
         context.set_time(i64::try_from(self.now.0 / 1000).unwrap_or(i64::MAX));
-        context.set("aws:RequestedRegion", region);
         context.set("aws:SecureTransport", "true");
         context.set("aws:ViaAWSService", "false");
         if let Some(source) = self.source {

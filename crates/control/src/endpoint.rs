@@ -11,14 +11,16 @@ mod page_token;
 mod route;
 #[cfg(test)]
 mod tests;
-mod throttle;
+mod unsigned;
 
 pub(crate) use answer::request_id;
 pub use caller::{Caller, Principal};
 pub use page_token::{InvalidPageToken, PageToken};
 
 use crate::audit::{Deed, Door, Trail};
-use crate::authorizer::{Asked, Authorizer, ResourceFacts, ResourceQuestion, Surroundings};
+use crate::authorizer::{
+    Answered, Asked, Authorizer, ResourceFacts, ResourceQuestion, Surroundings,
+};
 use crate::clock::{Chance, Clock, random};
 use crate::iam::Identities;
 use apron_aws::model::{Lookup, Operation, Protocol};
@@ -38,7 +40,6 @@ use serde_json::Value;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
-use throttle::Throttle;
 
 /// Body of a request, bytes. PutLogEvents takes 1 MiB of events, which escaping can double; nothing else comes near.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
@@ -85,6 +86,18 @@ pub trait ApiService: Send + Sync {
     /// What the client is told.
     async fn call(&self, call: Call) -> Result<Value, ApiError>;
 
+    /// Who calls an operation that is not signed, as its input proves, with what the policies answered.
+    ///
+    /// # Errors
+    /// The input proves nobody, or somebody who may not.
+    async fn vouch(
+        &self,
+        _call: &Call,
+        _surroundings: &Surroundings,
+    ) -> Result<(Caller, Vec<Answered>), ApiError> {
+        Err(ApiError::missing_authentication_token_query())
+    }
+
     /// Whether resources of this service have policies of their own that have a say about an action.
     fn has_resource_policy(&self, _action: &str) -> bool {
         false
@@ -117,7 +130,6 @@ pub struct Endpoint {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     keys: KeyCache,
-    throttle: Throttle,
 }
 
 /// A request on its way: what is known of it, for the answer and the log.
@@ -149,7 +161,6 @@ impl Endpoint {
             clock,
             chance,
             keys: KeyCache::default(),
-            throttle: Throttle::default(),
         }
     }
 
@@ -207,8 +218,13 @@ impl Endpoint {
         let model = service.model();
         journey.model = Some(model);
         route::check_content_type(model, &parts)?;
-        let refuse = |failure: AuthFailure| failure.to_error(model.protocol);
-        let authorization = authorization.map_err(refuse)?;
+        let authorization = match authorization {
+            Ok(authorization) => authorization,
+            Err(failure) => {
+                let unsigned = self.unsigned(service, &parts, body, failure, now, journey);
+                return unsigned.await;
+            }
+        };
         journey
             .access_key_id
             .clone_from(&authorization.access_key_id);
@@ -232,7 +248,10 @@ impl Endpoint {
             request_id: journey.request_id.clone(),
             now,
         };
-        let output = self.act(service, call, &surroundings(&parts, now)).await?;
+        let output = match operation.unsigned {
+            true => self.act_for_stranger(service, call, &parts).await?,
+            false => self.act(service, call, &surroundings(&parts, now)).await?,
+        };
         codec::encode(model, &journey.operation, operation, output, &journey.request_id).map_err(|cause| {
             tracing::error!(operation = journey.operation, %cause, "an answer does not satisfy the model");
             ApiError::internal_failure()
@@ -254,21 +273,24 @@ impl Endpoint {
         B::Error: Display + Send,
     {
         let refuse = |failure: AuthFailure| failure.to_error(model.protocol);
-        authorization
-            .check_scope(&self.regions(model), &model.signing_name, now.0)
-            .map_err(refuse)?;
+        let scope = authorization.check_scope(&self.regions(model), &model.signing_name, now.0);
+        if let Err(failure) = scope {
+            let key = &authorization.access_key_id;
+            return Err(self.pass_over(parts, key, model, now, refuse(failure)));
+        }
         let token = authorization.session_token.as_deref();
         let identities = self.authorizer.identities();
         let found = identities.find(&authorization.access_key_id, token, now);
         let principal = match found {
             Ok(principal) => principal,
             Err(failure) => {
+                let key = &authorization.access_key_id;
                 return Err(self
-                    .turn_away(parts, authorization, model, now, refuse(failure))
+                    .turn_away(parts, key, model, now, refuse(failure))
                     .await);
             }
         };
-        let body = body::read(&parts.headers, body)
+        let body = body::read(&parts.headers, body, BODY_BYTES_MAX)
             .await
             .map_err(|error| body_error(&error))?;
         let verified = verify(
@@ -280,8 +302,9 @@ impl Endpoint {
             &self.keys,
         );
         if let Err(failure) = verified {
+            let key = &authorization.access_key_id;
             return Err(self
-                .turn_away(parts, authorization, model, now, refuse(failure))
+                .turn_away(parts, key, model, now, refuse(failure))
                 .await);
         }
         Ok((principal, body))
@@ -295,6 +318,46 @@ impl Endpoint {
         surroundings: &Surroundings,
     ) -> Result<Value, ApiError> {
         let model = service.model();
+        let asked = Asked {
+            caller: &call.caller,
+            service: &model.service,
+            operation: &call.operation,
+            input: &call.input,
+            surroundings,
+        };
+        let refusal = match self.authorizer.check(&asked).await {
+            Ok(answered) => {
+                return self
+                    .perform_recorded(service, call, &answered, surroundings)
+                    .await;
+            }
+            Err(refusal) => refusal,
+        };
+        let deed = Deed {
+            request_id: &call.request_id,
+            caller: &call.caller,
+            surroundings,
+            door: Door::Api {
+                model,
+                operation: &call.operation,
+                input: &call.input,
+            },
+            answered: &[],
+        };
+        let error = refusal.clone().into_error(model.protocol);
+        self.trail.refused(&deed, &refusal, &error)?;
+        Err(error)
+    }
+
+    /// Performs what was allowed, with a record before and after it.
+    async fn perform_recorded(
+        &self,
+        service: Arc<dyn ApiService>,
+        call: Call,
+        answered: &[Answered],
+        surroundings: &Surroundings,
+    ) -> Result<Value, ApiError> {
+        let model = service.model();
         // The call goes to a task of its own.
         let Call {
             caller,
@@ -303,34 +366,18 @@ impl Endpoint {
             request_id,
             ..
         } = call.clone();
-        let asked = Asked {
-            caller: &caller,
-            service: &model.service,
-            operation: &operation,
-            input: &input,
-            surroundings,
-        };
         let door = Door::Api {
             model,
             operation: &operation,
             input: &input,
         };
-        let mut deed = Deed {
+        let deed = Deed {
             request_id: &request_id,
             caller: &caller,
             surroundings,
             door,
-            answered: &[],
+            answered,
         };
-        let answered = match self.authorizer.check(&asked).await {
-            Ok(answered) => answered,
-            Err(refusal) => {
-                let error = refusal.clone().into_error(model.protocol);
-                self.trail.refused(&deed, &refusal, &error)?;
-                return Err(error);
-            }
-        };
-        deed.answered = &answered;
         let opened = self.trail.open(&deed).await?;
         let result = call_isolated(service, call).await;
         let ended = self
@@ -343,7 +390,7 @@ impl Endpoint {
     async fn turn_away(
         &self,
         parts: &Parts,
-        authorization: &Authorization,
+        access_key_id: &str,
         model: &'static Model,
         now: Millis,
         error: ApiError,
@@ -353,10 +400,43 @@ impl Endpoint {
             operation: "unknown",
             input: &Value::Null,
         };
-        let (key, around) = (&authorization.access_key_id, surroundings(parts, now));
+        self.refuse(access_key_id, &surroundings(parts, now), door, error)
+            .await
+    }
+
+    /// Refuses a request that proves nothing and guesses nothing: recorded.
+    fn pass_over(
+        &self,
+        parts: &Parts,
+        access_key_id: &str,
+        model: &'static Model,
+        now: Millis,
+        error: ApiError,
+    ) -> ApiError {
+        let door = Door::Api {
+            model,
+            operation: "unknown",
+            input: &Value::Null,
+        };
+        let (around, code, text) = (surroundings(parts, now), &error.code, &error.message);
         self.trail
-            .stranger(key, &around, door, &error.code, &error.message);
-        match self.throttle.refused(around.source, now).await {
+            .stranger(access_key_id, &around, door, code, text);
+        error
+    }
+
+    async fn refuse(
+        &self,
+        access_key_id: &str,
+        surroundings: &Surroundings,
+        door: Door<'_>,
+        error: ApiError,
+    ) -> ApiError {
+        let (code, text) = (&error.code, &error.message);
+        match self
+            .trail
+            .turn_away(access_key_id, surroundings, door, code, text)
+            .await
+        {
             true => ApiError::throttling("Too many requests that are not authentic."),
             false => error,
         }
@@ -428,7 +508,7 @@ fn offered<'a>(model: &'a Model, name: &str, form: &[u8]) -> Result<&'a Operatio
 
 fn body_error(error: &BodyError) -> ApiError {
     match error {
-        BodyError::TooLarge => ApiError::too_large(BODY_BYTES_MAX),
+        BodyError::TooLarge(bytes_max) => ApiError::too_large(*bytes_max),
         BodyError::Broken(_) | BodyError::TooSlow => ApiError::serialization(error.to_string()),
     }
 }

@@ -1,12 +1,13 @@
 //! The parts that operations and reconcilers work with, introduced to each other once.
 
 use crate::agenda::Agenda;
+use crate::audit::Trail;
 use crate::authorizer::Authorizer;
 use crate::chronicle::Chronicle;
 use crate::clock::{Chance, Clock};
 use crate::fleet::Fleet;
 use crate::images::Images;
-use crate::injection::{self, Injection};
+use crate::injection::{self, Injection, Means};
 use crate::instance_credentials::Paths;
 use crate::routes::{Routes, RoutesError};
 use crate::scaler::Scaler;
@@ -15,6 +16,7 @@ use crate::source::Sources;
 use crate::traffic::meters::Meters;
 use crate::troubles::Troubles;
 use crate::vault::Vault;
+use crate::web_identity::{Bearer, WebIdentity};
 use apron_builder::Build;
 use apron_compute::{Compute, ComputeError, InstanceSpec};
 use apron_domain::operation::Patience;
@@ -55,6 +57,10 @@ pub struct Engine {
     pub settings: Arc<Settings>,
     /// Who callers and roles are, and what they may.
     pub authorizer: Arc<Authorizer>,
+    /// What was done by whom.
+    pub trail: Arc<Trail>,
+    /// Who vouches for whom.
+    pub web_identity: Arc<WebIdentity>,
     /// Durable state.
     pub store: Store,
     /// Keys, secrets and parameters.
@@ -137,11 +143,26 @@ impl Engine {
         config: &ServiceConfig,
         image: &Digest,
     ) -> Result<InstanceSpec, StoreError> {
-        let path = config
-            .instance_role_arn
-            .as_ref()
-            .map(|_| self.credential_paths.of(id));
-        let platform = injection::platform_variables(&self.settings, config, path);
+        let role = config.instance_role_arn.as_deref();
+        let injected = match role {
+            Some(_) => self.injection.record(&service.id, revision).await?,
+            None => None,
+        };
+        let web_identity = injected.and_then(|injected| injected.web_identity);
+        let identity_token = match (role, &web_identity) {
+            (Some(role), Some(_)) => {
+                let now = self.clock.now();
+                Some(self.token(service, id, role, now).await?)
+            }
+            _ => None,
+        };
+        let credentials_path = role.map(|_| self.credential_paths.of(id));
+        let means = Means {
+            credentials_path: credentials_path.as_deref(),
+            web_identity: web_identity.as_deref(),
+            session: id.as_str(),
+        };
+        let platform = injection::platform_variables(&self.settings, config, &means);
         let mut env = platform.own;
         env.extend(config.image.environment.clone());
         if !config.image.secrets.is_empty() {
@@ -157,6 +178,7 @@ impl Engine {
             env,
             defaults: platform.defaults,
             trusts_platform: platform.trust,
+            identity_token,
             port: config.image.port,
             cpu_millis: config.size.cpu_units * 1000 / 1024,
             memory_bytes: u64::from(config.size.memory_mb) << 20,
@@ -164,6 +186,26 @@ impl Engine {
             disk_bytes: self.settings.instance_disk_bytes,
             class: apron_compute::InstanceClass::Service,
         })
+    }
+
+    /// A token that says which service and role an instance has.
+    pub async fn token(
+        &self,
+        service: &Service,
+        id: &InstanceId,
+        role: &str,
+        now: Millis,
+    ) -> Result<String, StoreError> {
+        let bearer = Bearer {
+            account: &self.settings.account,
+            service: &service.name,
+            service_arn: &self
+                .settings
+                .service_arn(&service.name, service.id.as_str()),
+            instance: id.as_str(),
+            role,
+        };
+        self.web_identity.issuer.token(&bearer, now).await
     }
 
     /// What was deleted before this is not described any more.

@@ -7,11 +7,13 @@ mod packets;
 mod receive;
 mod sign_in;
 
-use crate::authorizer::Surroundings;
+use crate::audit::{Deed, Door};
+use crate::authorizer::{Answered, Surroundings};
 use crate::endpoint::{Caller, Peer};
 use crate::engine::Engine;
 use crate::operations::Operations;
 use crate::source::{OWN_PATH, is_repository_name};
+use apron_aws::model::Protocol;
 use apron_builder::git::{GitError, Repository, Service, Serving};
 use apron_domain::Millis;
 use axum::body::Body;
@@ -57,6 +59,31 @@ enum Wanted {
     Service(Service),
 }
 
+/// Who asks for something, from where.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    caller: &'a Caller,
+    surroundings: &'a Surroundings,
+    door: Door<'a>,
+}
+
+impl<'a> Ask<'a> {
+    fn deed(&self, answered: &'a [Answered]) -> Deed<'a> {
+        Deed {
+            request_id: "",
+            caller: self.caller,
+            surroundings: self.surroundings,
+            door: self.door,
+            answered,
+        }
+    }
+}
+
+/// The answer to what cannot be recorded.
+fn unrecorded(error: apron_aws::ApiError) -> Refusal {
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, error.message)
+}
+
 /// A request that is answered with a few words.
 #[derive(Debug)]
 struct Refusal(StatusCode, String);
@@ -96,7 +123,6 @@ impl GitDoor {
     async fn perform(self: &Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Refusal> {
         let (name, wanted) = parse(&request)
             .ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "there is no such page".to_owned()))?;
-        let caller = self.caller(request.headers())?;
         let protocol = protocol(request.headers());
         let repository = Repository::at(self.engine.sources.own_repository(&name));
         let receives = matches!(
@@ -104,7 +130,24 @@ impl GitDoor {
             Wanted::References(Service::Receive) | Wanted::Service(Service::Receive)
         );
         let surroundings = surroundings(&request, self.engine.clock.now());
-        self.permit(&caller, &name, receives, surroundings).await?;
+        // A list of references changes nothing, also when it is the beginning of a push.
+        let door = Door::Git {
+            repository: &name,
+            pushes: wanted == Wanted::Service(Service::Receive),
+        };
+        let caller = match self.caller(request.headers()) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                let signed = request.headers().contains_key(http::header::AUTHORIZATION);
+                return Err(self.turn_away(refusal, signed, &surroundings, door).await);
+            }
+        };
+        let ask = Ask {
+            caller: &caller,
+            surroundings: &surroundings,
+            door,
+        };
+        self.permit(&ask, &name, receives).await?;
         match (receives, repository.exists()) {
             (_, true) => {}
             (true, false) => repository.make().await?,
@@ -126,13 +169,7 @@ impl GitDoor {
 
     /// Whether a caller may read or push. A push deploys the service of the repository's name, or makes it: it needs what these
     /// calls need.
-    async fn permit(
-        &self,
-        caller: &Caller,
-        name: &str,
-        receives: bool,
-        surroundings: Surroundings,
-    ) -> Result<(), Refusal> {
+    async fn permit(&self, ask: &Ask<'_>, name: &str, receives: bool) -> Result<(), Refusal> {
         let failed = |error: apron_store::StoreError| {
             tracing::error!(%error, "the service of a repository cannot be looked up");
             let text = "the platform's state cannot be used now: see its log";
@@ -146,14 +183,51 @@ impl GitDoor {
             (true, Some(_)) => "apprunner:StartDeployment",
             (true, None) => "apprunner:CreateService",
         };
-        let asked = self
-            .engine
-            .authorizer
-            .permit(caller, action, &arn, &surroundings);
-        let denied = |refusal: crate::authorizer::Refusal| {
-            Refusal(StatusCode::FORBIDDEN, refusal.message().to_owned())
-        };
-        asked.await.map(drop).map_err(denied)
+        let authorizer = &self.engine.authorizer;
+        let asked = authorizer.permit(ask.caller, action, &arn, ask.surroundings);
+        match asked.await {
+            Ok(answered) => self.record(ask, &[answered]).await,
+            Err(refusal) => {
+                let error = refusal.clone().into_error(Protocol::Json11);
+                let recorded = self.engine.trail.refused(&ask.deed(&[]), &refusal, &error);
+                recorded.map_err(unrecorded)?;
+                let text = refusal.message().to_owned();
+                Err(Refusal(StatusCode::FORBIDDEN, text))
+            }
+        }
+    }
+
+    /// Records what is allowed: a push is on disk before it is taken.
+    async fn record(&self, ask: &Ask<'_>, answered: &[Answered]) -> Result<(), Refusal> {
+        let trail = &self.engine.trail;
+        let opened = trail.open(&ask.deed(answered)).await.map_err(unrecorded)?;
+        let nothing = serde_json::json!({});
+        let closed = trail.close(opened, ask.door, Ok(&nothing), ask.surroundings.now);
+        closed.map_err(unrecorded)
+    }
+
+    /// Refuses who is not known. Clients ask without a password first: that is no log-in that failed.
+    async fn turn_away(
+        &self,
+        refusal: Refusal,
+        signed: bool,
+        surroundings: &Surroundings,
+        door: Door<'_>,
+    ) -> Refusal {
+        if !signed {
+            return refusal;
+        }
+        let (trail, code) = (&self.engine.trail, "Unauthorized");
+        match trail
+            .turn_away("", surroundings, door, code, &refusal.1)
+            .await
+        {
+            true => {
+                let text = "too many log-ins were refused, wait a moment";
+                Refusal(StatusCode::TOO_MANY_REQUESTS, text.to_owned())
+            }
+            false => refusal,
+        }
     }
 
     fn lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {

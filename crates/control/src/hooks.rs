@@ -3,8 +3,11 @@
 //! What they send is only believed with the signature or token of the connection's secret, and then only that it is time
 //! to look: what is deployed is what the repository says.
 
+use crate::audit::Door;
+use crate::authorizer::Surroundings;
 use crate::auto_deploy::Asker;
 use crate::configurations::{CONNECTION, arn_of};
+use crate::endpoint::Peer;
 use crate::engine::Engine;
 use crate::source::credentials::WEBHOOK_SECRETS;
 use apron_domain::ServiceId;
@@ -84,6 +87,8 @@ impl HookDoor {
             return Ok((StatusCode::NOT_FOUND, "there is no such connection"));
         };
         let (parts, body) = request.into_parts();
+        let surroundings = self.surroundings(&parts);
+        let door = Door::Hook { connection: &id };
         let body = Limited::new(body, BODY_BYTES_MAX).collect();
         let body = match tokio::time::timeout(BODY_WITHIN, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -94,15 +99,32 @@ impl HookDoor {
                 ));
             }
         };
+        let trail = &self.engine.trail;
         if !is_authentic(&parts.headers, &body, &secret) {
-            return Ok((
-                StatusCode::UNAUTHORIZED,
-                "the signature is missing or wrong",
-            ));
+            let (code, text) = ("Unauthorized", "the signature is missing or wrong");
+            return Ok(
+                match trail.turn_away("", &surroundings, door, code, text).await {
+                    true => (StatusCode::TOO_MANY_REQUESTS, "too many were not authentic"),
+                    false => (StatusCode::UNAUTHORIZED, text),
+                },
+            );
+        }
+        if let Err(error) = trail.heard(&surroundings, door) {
+            tracing::error!(%error, "a webhook is refused because it cannot be recorded");
+            return Ok((StatusCode::SERVICE_UNAVAILABLE, "try again later"));
         }
         let concerned = self.concerned(connection, &branches(&body)).await?;
         self.asker.told(concerned);
         Ok((StatusCode::ACCEPTED, "thank you"))
+    }
+
+    fn surroundings(&self, parts: &http::request::Parts) -> Surroundings {
+        let agent = parts.headers.get(http::header::USER_AGENT);
+        Surroundings {
+            source: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            user_agent: agent.and_then(|agent| agent.to_str().ok().map(str::to_owned)),
+            now: self.engine.clock.now(),
+        }
     }
 
     /// The services of a connection that track one of these branches; without branches all of them.

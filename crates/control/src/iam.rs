@@ -20,6 +20,7 @@ mod input;
 mod keys;
 mod last_used;
 mod managed;
+mod oidc_providers;
 mod output;
 mod policies;
 mod quotas;
@@ -35,7 +36,7 @@ mod versions;
 pub use assume::{AssumeFailure, ServicePrincipal};
 pub use directory::{Directory, Named};
 pub use document::Document;
-pub use entity::{Entity, Role, Tags, User};
+pub use entity::{Entity, OidcProvider, Role, Tags, User};
 pub use identities::{Identities, RootKey};
 pub use service_linked::APP_RUNNER as SERVICE_PRINCIPAL;
 pub use sessions::{Holder as SessionHolder, Session, Temporary, session_policy};
@@ -178,9 +179,29 @@ impl Iam {
 
     async fn call_on_tags(&self, call: Call) -> Result<Value, ApiError> {
         match call.operation.as_str() {
-            "TagUser" | "TagRole" | "TagPolicy" => self.tag(&call).await,
-            "UntagUser" | "UntagRole" | "UntagPolicy" => self.untag(&call).await,
-            "ListUserTags" | "ListRoleTags" | "ListPolicyTags" => self.list_tags(&call),
+            "TagUser" | "TagRole" | "TagPolicy" | "TagOpenIDConnectProvider" => {
+                self.tag(&call).await
+            }
+            "UntagUser" | "UntagRole" | "UntagPolicy" | "UntagOpenIDConnectProvider" => {
+                self.untag(&call).await
+            }
+            "ListUserTags"
+            | "ListRoleTags"
+            | "ListPolicyTags"
+            | "ListOpenIDConnectProviderTags" => self.list_tags(&call),
+            _ => self.call_on_provider(call).await,
+        }
+    }
+
+    async fn call_on_provider(&self, call: Call) -> Result<Value, ApiError> {
+        match call.operation.as_str() {
+            "CreateOpenIDConnectProvider" => self.create_provider(&call).await,
+            "GetOpenIDConnectProvider" => self.get_provider(&call),
+            "ListOpenIDConnectProviders" => self.list_providers(),
+            "DeleteOpenIDConnectProvider" => self.delete_provider(&call).await,
+            "AddClientIDToOpenIDConnectProvider" => self.add_client_id(&call).await,
+            "RemoveClientIDFromOpenIDConnectProvider" => self.remove_client_id(&call).await,
+            "UpdateOpenIDConnectProviderThumbprint" => self.update_thumbprint(&call).await,
             other => Err(ApiError::not_available("IAM", other)),
         }
     }

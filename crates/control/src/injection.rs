@@ -10,14 +10,16 @@ mod read;
 mod surroundings;
 
 pub use failure::InjectionError;
-pub use surroundings::{PlatformVariables, platform_variables};
+pub use surroundings::{Means, PlatformVariables, platform_variables};
 
+use crate::audit::Trail;
 use crate::authorizer::Authorizer;
 use crate::clock::Clock;
 use crate::kms::Keyring;
 use crate::settings::Settings;
 use crate::vault::Vault;
-use apron_domain::{Failure, FailureKind, SecretReference, ServiceConfig, ServiceId};
+use apron_domain::extension::Extensions;
+use apron_domain::{Failure, FailureKind, SecretReference, Service, ServiceConfig, ServiceId};
 use apron_store::{Change, Changed, EncryptionContext, Lock, Part, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +43,9 @@ pub struct Injected {
     pub role: Option<String>,
     /// Which version of each reference was read.
     pub versions: BTreeMap<String, String>,
+    /// The ARN of the role that its instances assume with a token of the platform.
+    #[serde(default)]
+    pub web_identity: Option<String>,
 }
 
 /// Reads secrets for instances, and keeps them.
@@ -49,6 +54,7 @@ pub struct Injection {
     store: Store,
     vault: Vault,
     authorizer: Arc<Authorizer>,
+    trail: Arc<Trail>,
     clock: Arc<dyn Clock>,
 }
 
@@ -59,6 +65,7 @@ impl Injection {
         store: Store,
         vault: Vault,
         authorizer: Arc<Authorizer>,
+        trail: Arc<Trail>,
         clock: Arc<dyn Clock>,
     ) -> Injection {
         Injection {
@@ -66,6 +73,7 @@ impl Injection {
             store,
             vault,
             authorizer,
+            trail,
             clock,
         }
     }
@@ -76,10 +84,11 @@ impl Injection {
     /// The store does not answer.
     pub async fn prepare(
         &self,
-        service: &ServiceId,
+        of: &Service,
         revision: u32,
         config: &ServiceConfig,
     ) -> Result<Result<(), Failure>, StoreError> {
+        let service = &of.id;
         if self.record(service, revision).await?.is_some() {
             return Ok(Ok(()));
         }
@@ -104,6 +113,11 @@ impl Injection {
             revision,
             role: config.instance_role_arn.clone(),
             versions,
+            // A token names the instance role, so there is none without.
+            web_identity: config
+                .instance_role_arn
+                .as_ref()
+                .and_then(|_| Extensions::of(&of.tags, &BTreeMap::new()).web_identity),
         };
         self.keep(record, lock, &values).await?;
         Ok(Ok(()))
@@ -176,6 +190,17 @@ impl Injection {
             }
         }
         Ok(versions)
+    }
+
+    /// The revisions whose instances have a token, with the ARNs of their instance roles.
+    pub async fn identified(&self) -> Result<Vec<(ServiceId, u32, String)>, StoreError> {
+        let all = self.store.vault_all::<Injected>(INJECTED_RECORDS).await?;
+        let identified = all.into_iter().filter_map(|(_, record)| {
+            record.web_identity?;
+            let service = ServiceId::parse(&record.service).ok()?;
+            Some((service, record.revision, record.role?))
+        });
+        Ok(identified.collect())
     }
 
     /// The revisions for which something is kept, as `<service>/<revision>`.

@@ -52,5 +52,6 @@ pub mod sts;
 pub mod traffic;
 pub mod troubles;
 pub mod vault;
+pub mod web_identity;
 
 pub use settings::Settings;

@@ -3,9 +3,11 @@
 //! Its own accept loop, because every wait needs an end: the handshake, the request head, idle connections, the number of
 //! connections.
 
+use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Peer};
 use crate::git::{self, GitDoor};
 use crate::hooks::{self, HookDoor};
+use crate::web_identity::{self, WebIdentity};
 use apron_link::proxy::Certificate;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -52,6 +54,8 @@ pub struct Site {
     pub git: Option<Arc<GitDoor>>,
     /// Webhooks of other hosts of repositories under `/hooks/`, where they are taken.
     pub hooks: Option<Arc<HookDoor>>,
+    /// The documents of the platform as an issuer, where they are offered, and the time.
+    pub issuer: Option<(Arc<WebIdentity>, Arc<dyn Clock>)>,
 }
 
 impl Site {
@@ -77,6 +81,11 @@ impl Site {
         }
         if let Some(hooks) = self.hooks.as_ref().filter(|_| hooks::is_path(path)) {
             return Ok(hooks.handle(request.map(Body::new)).await);
+        }
+        if let Some((issuer, clock)) = self.issuer.as_ref().filter(|_| web_identity::is_path(path))
+        {
+            let now = clock.now();
+            return Ok(web_identity::answer(issuer, request.method(), path, now).await);
         }
         Ok(self
             .endpoint

@@ -2,6 +2,7 @@
 
 use crate::agenda::Agenda;
 use crate::apprunner::AppRunner;
+use crate::audit::Trail;
 use crate::authorizer::Authorizer;
 use crate::auto_deploy::{Asker, AutoDeploy};
 use crate::chronicle::Chronicle;
@@ -29,8 +30,9 @@ use crate::steady::Steady;
 use crate::traffic::Traffic;
 use crate::troubles::Troubles;
 use crate::vault::Vault;
+use crate::web_identity::{FetchSettings, Projection, WebIdentity};
 use apron_builder::Build;
-use apron_compute::Compute;
+use apron_compute::{Compute, TokenFiles};
 use apron_link::proxy::Certificate;
 use apron_oci::{ContentStore, Puller};
 use apron_store::Store;
@@ -48,6 +50,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Who callers and roles are, and what they may.
     pub authorizer: Arc<Authorizer>,
+    /// What was done by whom.
+    pub trail: Arc<Trail>,
+    /// Whether issuers of identities may have addresses that are not public.
+    pub private_issuers: bool,
     /// Durable state.
     pub store: Store,
     /// Image content.
@@ -62,6 +68,8 @@ pub struct Parts {
     pub builder: Arc<dyn Build>,
     /// The backend.
     pub compute: Arc<dyn Compute>,
+    /// The tokens of the backend's instances.
+    pub tokens: Arc<dyn TokenFiles>,
     /// The log store.
     pub logs: Arc<Logs>,
     /// The data plane.
@@ -90,6 +98,7 @@ impl Platform {
     /// Puts the parts together, takes over what a former run left, and sets everything going.
     pub async fn start(parts: Parts) -> Result<Arc<Platform>, StepError> {
         let paths = Paths::load(&parts.store, parts.chance.as_ref()).await?;
+        let tokens = parts.tokens.clone();
         let (engine, news) = assemble(parts, paths);
         let engine = Arc::new(engine);
         configurations::install(&engine.store, engine.clock.now()).await?;
@@ -115,6 +124,7 @@ impl Platform {
         executor.resume().await?;
         tokio::spawn(steady.run());
         tokio::spawn(refresh.run());
+        tokio::spawn(Projection::new(engine.clone(), tokens).run());
         tokio::spawn(engine.vault.clone().sweep(engine.clock.clone()));
         let traffic = Traffic::new(
             engine.clock.clone(),
@@ -168,7 +178,17 @@ impl Platform {
     }
 }
 
+fn web_identity(parts: &Parts) -> WebIdentity {
+    let fetching = FetchSettings {
+        authorities: parts.authorities.clone(),
+        private_addresses: parts.private_issuers,
+    };
+    let (store, chance) = (parts.store.clone(), parts.chance.clone());
+    WebIdentity::new(&parts.settings.issuer, store, chance, fetching)
+}
+
 fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<News>) {
+    let web_identity = web_identity(&parts);
     let settings = Arc::new(parts.settings);
     let agenda = Arc::new(Agenda::default());
     let scaler = Arc::new(Scaler::new(parts.clock.clone(), agenda.clone()));
@@ -195,17 +215,14 @@ fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<Ne
         parts.puller,
         parts.authorities,
     );
-    let vault = Vault::new(
-        &settings,
-        &parts.store,
-        parts.authorizer.clone(),
-        parts.chance.clone(),
-    );
+    let (authorizer, chance) = (parts.authorizer.clone(), parts.chance.clone());
+    let vault = Vault::new(&settings, &parts.store, authorizer, chance);
     let injection = Injection::new(
         settings.clone(),
         parts.store.clone(),
         vault.clone(),
         parts.authorizer.clone(),
+        parts.trail.clone(),
         parts.clock.clone(),
     );
     let sources = Sources::new(settings.clone(), parts.store.clone(), parts.sources);
@@ -215,6 +232,8 @@ fn assemble(parts: Parts, credential_paths: Paths) -> (Engine, mpsc::Receiver<Ne
         credential_paths,
         settings,
         authorizer: parts.authorizer,
+        trail: parts.trail,
+        web_identity: Arc::new(web_identity),
         store: parts.store,
         images,
         sources,

@@ -18,6 +18,8 @@ pub struct Settings {
     pub registry_host: String,
     /// Where instances reach the API, when they do.
     pub instance_endpoint: Option<String>,
+    /// The URL under which others know the platform as an issuer of identities (OpenID Connect), `https://…`.
+    pub issuer: String,
     /// How long deployments wait.
     pub patience: Patience,
     /// Time between SIGTERM and SIGKILL.

@@ -3,10 +3,14 @@
 mod assume_role;
 mod duration;
 mod session_token;
+mod web_identity;
 
+use crate::authorizer::{Answered, Surroundings};
 use crate::clock::Chance;
+use crate::endpoint::Caller;
 use crate::endpoint::{ApiService, Call};
 use crate::iam::{Identities, Temporary};
+use crate::web_identity::WebIdentity;
 use apron_aws::{ApiError, Model, model};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -15,13 +19,22 @@ use std::sync::Arc;
 /// The STS of this installation.
 pub struct Sts {
     identities: Arc<Identities>,
+    issuers: Arc<WebIdentity>,
     chance: Arc<dyn Chance>,
 }
 
 impl Sts {
-    /// STS over these identities.
-    pub fn new(identities: Arc<Identities>, chance: Arc<dyn Chance>) -> Sts {
-        Sts { identities, chance }
+    /// STS over these identities, which believes these issuers.
+    pub fn new(
+        identities: Arc<Identities>,
+        issuers: Arc<WebIdentity>,
+        chance: Arc<dyn Chance>,
+    ) -> Sts {
+        Sts {
+            identities,
+            issuers,
+            chance,
+        }
     }
 }
 
@@ -38,9 +51,21 @@ impl ApiService for Sts {
                 Ok(json!({"Account": caller.account, "Arn": caller.arn, "UserId": caller.user_id}))
             }
             "AssumeRole" => self.assume_role(&call),
+            "AssumeRoleWithWebIdentity" => self.assume_role_with_web_identity(&call).await,
             "GetSessionToken" => self.get_session_token(&call),
             "GetAccessKeyInfo" => self.get_access_key_info(&call),
             other => Err(ApiError::not_available("STS", other)),
+        }
+    }
+
+    async fn vouch(
+        &self,
+        call: &Call,
+        surroundings: &Surroundings,
+    ) -> Result<(Caller, Vec<Answered>), ApiError> {
+        match call.operation.as_str() {
+            "AssumeRoleWithWebIdentity" => self.web_identity(call, surroundings).await,
+            _ => Err(ApiError::missing_authentication_token_query()),
         }
     }
 }

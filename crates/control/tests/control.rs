@@ -35,3 +35,5 @@ mod states;
 mod steady;
 #[path = "control/vault.rs"]
 mod vault;
+#[path = "control/web_identity.rs"]
+mod web_identity;

@@ -48,6 +48,8 @@ pub struct Extensions {
     pub access_log: bool,
     /// `apron:secret-refresh`: another value of a secret or parameter deploys the service anew.
     pub secret_refresh: bool,
+    /// `apron:web-identity`: the ARN of the role that instances assume with a token of this platform.
+    pub web_identity: Option<String>,
 }
 
 impl Default for Extensions {
@@ -63,6 +65,7 @@ impl Default for Extensions {
             dockerfile: false,
             access_log: true,
             secret_refresh: false,
+            web_identity: None,
         }
     }
 }
@@ -94,7 +97,7 @@ struct Extension {
 
 const TIME_OR_NONE: &str = "a time such as 30s, 15m or 24h of at most 24h, or none";
 
-const EXTENSIONS: [Extension; 10] = [
+const EXTENSIONS: [Extension; 11] = [
     Extension {
         key: "apron:request-timeout",
         form: TIME_OR_NONE,
@@ -155,7 +158,15 @@ const EXTENSIONS: [Extension; 10] = [
         form: "redeploy or none",
         set: |to, value| put(&mut to.secret_refresh, one_of(value, "redeploy", "none")),
     },
+    Extension {
+        key: WEB_IDENTITY,
+        form: "the ARN of an IAM role, or none",
+        set: |to, value| put(&mut to.web_identity, role_or_none(value)),
+    },
 ];
+
+/// The key of [`Extensions::web_identity`].
+pub const WEB_IDENTITY: &str = "apron:web-identity";
 
 fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
     *place = value?;
@@ -195,6 +206,23 @@ fn time_or_none(value: &str) -> Option<u64> {
         "none" => Some(0),
         value => time(value),
     }
+}
+
+/// The ARN of a role in any partition and account.
+fn role_or_none(value: &str) -> Option<Option<String>> {
+    if value == "none" {
+        return Some(None);
+    }
+    let parts: Vec<&str> = value.splitn(6, ':').collect();
+    let &["arn", partition, "iam", "", account, resource] = parts.as_slice() else {
+        return None;
+    };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=,.@-".contains(&byte);
+    let name = resource.strip_prefix("role/")?;
+    let is_role = !name.is_empty() && !name.ends_with('/') && name.bytes().all(plain);
+    let known = partition.starts_with("aws") && is_account && is_role;
+    known.then(|| Some(value.to_owned()))
 }
 
 /// Checks one tag. Tags without the prefix are none of this module's business and pass.
@@ -271,6 +299,26 @@ mod tests {
             "１s",
         ] {
             assert_eq!(time(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_web_identity_is_a_role() {
+        let arn = "arn:aws:iam::123456789012:role/path/shop";
+        assert_eq!(role_or_none(arn), Some(Some(arn.to_owned())));
+        assert_eq!(role_or_none("none"), Some(None));
+        for value in [
+            "",
+            "shop",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::12345678901:role/x",
+            "arn:aws:iam::123456789012:user/x",
+            "arn:aws:sts::123456789012:role/x",
+            "arn:aws:iam:us-east-1:123456789012:role/x",
+            "arn:aws:iam::123456789012:role/x y",
+            "arn:aws:iam::123456789012:role/x\n",
+        ] {
+            assert_eq!(role_or_none(value), None, "{value}");
         }
     }
 

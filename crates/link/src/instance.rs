@@ -52,6 +52,16 @@ pub const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
 /// Where the container finds the certificates it is to trust, when there are such.
 pub const TRUST_PATH: &str = "/etc/apron/ca-bundle.pem";
 
+/// The directory in the instance's directory that the container sees at [`IDENTITY_PATH`], when there is one. The node puts
+/// another [`TOKEN_FILE`] into it while the container runs.
+pub const IDENTITY_DIRECTORY: &str = "identity";
+
+/// Where the container sees it, and cannot write.
+pub const IDENTITY_PATH: &str = "/etc/apron/identity";
+
+/// The token in it.
+pub const TOKEN_FILE: &str = "token";
+
 /// Everything a shim needs to make its container, but for its environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -97,6 +107,9 @@ pub struct Plan {
     /// What the container changes is exported as a layer when it has ended.
     #[serde(default)]
     pub build: bool,
+    /// The container sees [`IDENTITY_DIRECTORY`].
+    #[serde(default)]
+    pub identity: bool,
     /// Control group directories the container joins.
     pub cgroups: Vec<PathBuf>,
     /// How the container sees its control groups.

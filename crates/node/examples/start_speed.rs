@@ -172,6 +172,7 @@ impl Bench {
             env: BTreeMap::new(),
             defaults: Default::default(),
             trusts_platform: false,
+            identity_token: None,
             port: 8080,
             cpu_millis: 1000,
             memory_bytes: 512 << 20,

@@ -14,7 +14,7 @@ use apron_domain::Millis;
 use apron_link::instance::Plan;
 use rustix::fd::OwnedFd;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,10 +65,14 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
             return Err(ComputeError::Failed(text));
         }
     };
-    let environment = environment(spec, &prepared.config);
-    let trust = match spec.trusts_platform {
-        true => inner.config.trust_bundle.clone(),
-        false => None,
+    let given = Given {
+        environment: environment(spec, &prepared.config),
+        trust: inner
+            .config
+            .trust_bundle
+            .clone()
+            .filter(|_| spec.trusts_platform),
+        token: spec.identity_token.clone(),
     };
     let limits = Limits {
         cpu_millis: spec.cpu_millis,
@@ -85,16 +89,7 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
     let instance = Arc::new(instance);
     set_apart(&instance, &slot).map_err(failed)?;
     let worker = inner.clone();
-    let work = move || {
-        start(
-            &worker,
-            &plan,
-            &environment,
-            trust.as_deref(),
-            &limits,
-            slot,
-        )
-    };
+    let work = move || start(&worker, &plan, &given, &limits, slot);
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| {
@@ -122,24 +117,38 @@ fn set_apart(instance: &Instance, slot: &Slot) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// What an application is given besides its plan.
+struct Given {
+    environment: Vec<String>,
+    trust: Option<PathBuf>,
+    token: Option<String>,
+}
+
 /// Makes what the shim needs and starts it; removes everything again when that fails. Blocks.
 fn start(
     inner: &Inner,
     plan: &Plan,
-    environment: &[String],
-    trust: Option<&Path>,
+    given: &Given,
     limits: &Limits,
     mut slot: Slot,
 ) -> Result<(), NodeError> {
     let made = (|| {
-        let environment = shim::environment_file(environment)?;
+        let environment = shim::environment_file(&given.environment)?;
         let open = |path: &Path| File::open(path).step(format!("open {}", path.display()));
-        let trust = trust.map(open).transpose()?.map(OwnedFd::from);
+        let trust = given
+            .trust
+            .as_deref()
+            .map(open)
+            .transpose()?
+            .map(OwnedFd::from);
         // What a killed attempt may have left.
         if inner.files.directory(&plan.id).exists() {
             inner.remove_traces(&plan.id, None)?;
         }
         let listener = inner.files.create(plan)?;
+        if let Some(token) = &given.token {
+            inner.files.create_identity(&plan.id, token)?;
+        }
         inner.disks.assign(&mut slot.disk, &plan.id)?;
         let class = crate::instance::class(plan);
         inner.groups.of(class).create(&plan.id, limits)?;

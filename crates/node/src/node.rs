@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::{Clock, adopt, create, export, listening, probe, purge, requirements};
 use apron_compute::{
     Brake, Compute, ComputeError, ComputeEvent, Exhausted, Export, Exported, InstanceSpec,
-    InstanceState, InstanceStatus, Probe, ProbeAnswer,
+    InstanceState, InstanceStatus, Probe, ProbeAnswer, TokenFiles,
 };
 use apron_domain::{Digest, InstanceId};
 use apron_link::instance::ToShim;
@@ -414,6 +414,21 @@ impl Compute for Node {
         tokio::task::spawn_blocking(move || export::export(&instance, &what, into))
             .await
             .map_err(interrupted)?
+    }
+}
+
+#[async_trait]
+impl TokenFiles for Node {
+    async fn put_token(&self, id: &InstanceId, token: &str) -> Result<(), ComputeError> {
+        // An instance that is being removed would find a file where its directory was.
+        let _turn = self.inner.turn(id).await;
+        let unknown = || ComputeError::Unknown(id.clone());
+        self.inner.instance(id).ok_or_else(unknown)?;
+        let replaced = self.inner.files.replace_token(id.as_str(), token);
+        match replaced.map_err(failed)? {
+            true => Ok(()),
+            false => Err(unknown()),
+        }
     }
 }
 

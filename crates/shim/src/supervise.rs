@@ -472,6 +472,7 @@ pub mod tests {
             open_files_max: 1024,
             cpu_millis: 1000,
             build: false,
+            identity: false,
             cgroups: Vec::new(),
             cgroup_view: CgroupView::V2,
             oom_counter: OomCounter {

@@ -67,6 +67,7 @@ impl Bench {
         Plan {
             cpu_millis: 1000,
             build: false,
+            identity: false,
             version: VERSION,
             id: "0".repeat(32),
             service: "1".repeat(32),

@@ -128,6 +128,7 @@ async fn start(world: &World, store: &Store, number: u32, service: &Service, ins
         env: BTreeMap::new(),
         defaults: Default::default(),
         trusts_platform: false,
+        identity_token: None,
         port: 8080,
         cpu_millis: 250,
         memory_bytes: 1 << 29,

@@ -47,6 +47,28 @@ impl Client {
         Client::new(self.endpoint.clone(), key, secret, token)
     }
 
+    /// Calls an operation of the query protocol without a signature.
+    pub async fn call_unsigned(&self, model: &Model, operation: &str, input: &Value) -> Answer {
+        let body = form(model, operation, input);
+        let request = Request::post("/")
+            .header("host", "localhost")
+            .header("content-type", request_content_type(Protocol::Query))
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let answered = self.endpoint.handle(request).await;
+        let status = answered.status().as_u16();
+        let body = answered.into_body().collect().await;
+        let body = body.unwrap_or_else(|never| match never {}).to_bytes();
+        Answer {
+            status,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
     /// Calls an operation.
     pub async fn call(&self, model: &Model, operation: &str, input: &Value) -> Answer {
         let body = match model.protocol {
@@ -76,14 +98,7 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .unwrap();
         *request.headers_mut() = headers;
-        let answered = self.endpoint.handle(request).await;
-        let status = answered.status().as_u16();
-        let body = answered.into_body().collect().await;
-        let body = body.unwrap_or_else(|never| match never {}).to_bytes();
-        Answer {
-            status,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        self.send(request).await
     }
 }
 

@@ -12,6 +12,8 @@ use apron_control::clock::Machine;
 use apron_control::ecr::{Ecr, Tokens};
 use apron_control::endpoint::{ApiService, Call, Caller, Endpoint};
 use apron_control::engine::Engine;
+use apron_control::git::GitDoor;
+use apron_control::hooks::HookDoor;
 use apron_control::iam::{Iam, Identities, RootKey};
 use apron_control::logs::CloudWatchLogs;
 use apron_control::platform::{Parts, Platform};
@@ -64,7 +66,7 @@ impl Life {
         let checkpoints = Arc::new(stop);
         let audit_dir = tempfile::tempdir().unwrap();
         let audit = Audit::open(audit_dir.path()).unwrap();
-        let trail = Trail::new(audit, &world.settings.region, Arc::new(Machine));
+        let trail = Arc::new(Trail::new(audit, &world.settings.region, Arc::new(Machine)));
         let platform = runtime.block_on(async {
             let store = Store::open(&world.store_dir()).await.unwrap();
             // A write waits for what a killed run had handed to its database threads: those would have died with it.
@@ -79,14 +81,17 @@ impl Life {
             let authorizer = Authorizer::new(identities, &world.settings.region);
             Platform::start(Parts {
                 authorizer: Arc::new(authorizer),
+                trail: trail.clone(),
+                private_issuers: world.private_issuers,
                 settings: world.settings.clone(),
                 store,
                 content: world.content.clone(),
                 puller: Puller::new(),
-                authorities: Vec::new(),
+                authorities: world.authorities.clone(),
                 sources: world.source_settings(),
                 builder: world.builder.clone(),
                 compute: world.instances.clone(),
+                tokens: world.instances.clone(),
                 logs: world.logs.clone(),
                 dataplane: world.proxy.clone(),
                 news: world.proxy.connect(),
@@ -103,7 +108,7 @@ impl Life {
             platform,
             logs: world.logs.clone(),
             repositories: world.source_settings().repositories,
-            trail: Arc::new(trail),
+            trail,
             audit_dir,
             checkpoints,
         }
@@ -172,7 +177,11 @@ impl Life {
             engine.vault.secrets.clone(),
             engine.vault.parameters.clone(),
             Arc::new(Iam::new(identities.clone(), Arc::new(Machine))),
-            Arc::new(Sts::new(identities.clone(), Arc::new(Machine))),
+            Arc::new(Sts::new(
+                identities.clone(),
+                engine.web_identity.clone(),
+                Arc::new(Machine),
+            )),
             Arc::new(CloudTrail::new(trail.clone())),
         ];
         Arc::new(Endpoint::new(
@@ -183,6 +192,16 @@ impl Life {
             Arc::new(Machine),
             Arc::new(Machine),
         ))
+    }
+
+    /// The git endpoint of this control plane.
+    pub fn git(&self) -> Arc<GitDoor> {
+        self.platform.git()
+    }
+
+    /// The webhooks of this control plane.
+    pub fn hooks(&self) -> Arc<HookDoor> {
+        self.platform.hooks()
     }
 
     /// Where the audit file of this run is.

@@ -33,6 +33,10 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// The settings every life begins with.
     pub settings: Settings,
+    /// Certificates (PEM) that the platform trusts when it asks others.
+    pub authorities: Vec<String>,
+    /// Whether issuers of identities may have addresses that are not public.
+    pub private_issuers: bool,
     /// Keeps the log store's own tasks, which are not part of what is killed.
     runtime: Runtime,
     /// Last: what still writes into it goes before it.
@@ -79,6 +83,7 @@ impl World {
                 https_port: 7443,
                 registry_host: "localhost:7400".to_owned(),
                 instance_endpoint: None,
+                issuer: "https://localhost:7400".to_owned(),
                 patience: Patience {
                     settle_ms: 2_000,
                     drain_ms: 2_000,
@@ -89,6 +94,8 @@ impl World {
                 instance_pids_max: 64,
                 deleted_kept: Duration::from_secs(3600),
             },
+            authorities: Vec::new(),
+            private_issuers: false,
             runtime,
             dir: Directory(dir),
         }

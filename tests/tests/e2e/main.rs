@@ -29,5 +29,6 @@ mod start_failures;
 mod trust;
 mod tutorial;
 mod update;
+mod web_identity;
 mod wire;
 mod zero_downtime;

@@ -186,6 +186,8 @@ fn a_boto3_application_reads_a_secret_with_its_instance_role() -> Result<()> {
         injected["password_length"] == "from the secret".len(),
         "{injected}"
     );
+    let path = injected["credentials"].as_str().context("no path")?;
+    crate::web_identity::acts_by_its_token_and_no_further(&platform, &role, path)?;
     // What the role may not, the application may not.
     let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]});
     let policy = policy.to_string();

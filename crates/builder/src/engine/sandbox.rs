@@ -199,6 +199,7 @@ impl Sandbox {
             env,
             defaults: Default::default(),
             trusts_platform: false,
+            identity_token: None,
             port: PORT,
             cpu_millis: limits.cpu_millis,
             memory_bytes: limits.memory_bytes,

@@ -249,6 +249,7 @@ fn spec(built: &Built) -> InstanceSpec {
         env: built.environment.clone(),
         defaults: Default::default(),
         trusts_platform: false,
+        identity_token: None,
         port: built.port.unwrap_or(8080),
         cpu_millis: 1000,
         memory_bytes: 1 << 30,

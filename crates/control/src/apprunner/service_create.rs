@@ -2,7 +2,7 @@
 
 use super::config::{Configuration, Known};
 use super::output::ServiceAnswer;
-use super::tags::{Tag, Tagged, checked};
+use super::tags::{Tag, Tagged, checked, has_role_for_identity};
 use super::{AppRunner, invalid, quota_exceeded, store_failed};
 use crate::clock::random;
 use crate::kms::KeyRefusal;
@@ -41,6 +41,7 @@ impl AppRunner {
         })?;
         config.encryption_key = key;
         let tags = checked(Tagged::Service, input.tags, Default::default())?;
+        has_role_for_identity(&tags, &config)?;
         let chance = self.engine.chance.as_ref();
         let now = self.engine.clock.now();
         let service = Service {

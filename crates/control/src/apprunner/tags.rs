@@ -7,8 +7,9 @@ use crate::authorizer::ResourceFacts;
 use crate::configurations::{AUTO_SCALING, CONNECTION, OBSERVABILITY, VPC_CONNECTOR, select};
 use apron_aws::ApiError;
 use apron_domain::configuration::{Revision, find};
+use apron_domain::extension::Extensions;
 use apron_domain::service::TAGS_MAX;
-use apron_domain::{Millis, Service, ServiceId, extension};
+use apron_domain::{Millis, Service, ServiceConfig, ServiceId, extension};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -129,6 +130,22 @@ pub(super) fn checked(
             "A resource can have at most {TAGS_MAX} tags."
         ))),
         false => Ok(tags),
+    }
+}
+
+/// Refuses a web identity for a service without an instance role, which the identity's subject names.
+pub(super) fn has_role_for_identity(
+    tags: &BTreeMap<String, String>,
+    config: &ServiceConfig,
+) -> Result<(), ApiError> {
+    let wanted = Extensions::of(tags, &BTreeMap::new()).web_identity;
+    match (wanted, &config.instance_role_arn) {
+        (Some(_), None) => Err(invalid(format!(
+            "Tag {} is not valid: the service has no InstanceRoleArn in InstanceConfiguration, which the subject of its \
+             tokens names.",
+            extension::WEB_IDENTITY
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -273,6 +290,13 @@ impl AppRunner {
     pub(super) async fn tag_add(&self, input: AddTags) -> Result<Nothing, ApiError> {
         let owner = self.owner(&input.resource_arn).await?;
         let tagged = owner.tagged();
+        if let Owner::Service(service) = &owner {
+            let tags = input.tags.iter();
+            let tags = tags
+                .map(|tag| (tag.key.clone(), tag.value.clone()))
+                .collect();
+            has_role_for_identity(&tags, &service.config)?;
+        }
         let extended = input.tags.iter().any(|tag| sets_extension(&tag.key));
         let extended = extended.then(|| owner.extended());
         let changed = self.change_tags(owner, move |tags| {

@@ -29,7 +29,22 @@ pub enum Door<'a> {
         /// Whether it changes nothing.
         reads: bool,
     },
+    /// The platform's own git repositories.
+    Git {
+        /// The repository.
+        repository: &'a str,
+        /// Whether it is a push.
+        pushes: bool,
+    },
+    /// A webhook of a connection.
+    Hook {
+        /// The id of the connection.
+        connection: &'a str,
+    },
 }
+
+/// How many kinds of doors there are.
+pub(super) const DOORS: usize = 4;
 
 impl Door<'_> {
     /// Whether nothing is changed.
@@ -39,6 +54,19 @@ impl Door<'_> {
                 model, operation, ..
             } => reads(model, operation),
             Door::Registry { reads, .. } => reads,
+            Door::Git { pushes, .. } => !pushes,
+            // It makes the platform look; what comes of that is recorded by itself.
+            Door::Hook { .. } => true,
+        }
+    }
+
+    /// Its place among the kinds of doors.
+    pub(super) fn number(self) -> usize {
+        match self {
+            Door::Api { .. } => 0,
+            Door::Registry { .. } => 1,
+            Door::Git { .. } => 2,
+            Door::Hook { .. } => 3,
         }
     }
 
@@ -47,13 +75,14 @@ impl Door<'_> {
             Door::Api { model, .. } if model.service == "apron" => "apron".to_owned(),
             Door::Api { model, .. } => format!("{}.amazonaws.com", model.service),
             Door::Registry { .. } => "ecr.amazonaws.com".to_owned(),
+            Door::Git { .. } | Door::Hook { .. } => "apron".to_owned(),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Door::Api { .. } => "AwsApiCall",
-            Door::Registry { .. } => "AwsServiceEvent",
+            Door::Registry { .. } | Door::Git { .. } | Door::Hook { .. } => "AwsServiceEvent",
         }
     }
 
@@ -61,6 +90,9 @@ impl Door<'_> {
         match self {
             Door::Api { operation, .. } => operation,
             Door::Registry { action, .. } => action.strip_prefix("ecr:").unwrap_or(action),
+            Door::Git { pushes: true, .. } => "GitPush",
+            Door::Git { pushes: false, .. } => "GitFetch",
+            Door::Hook { .. } => "Webhook",
         }
     }
 
@@ -78,6 +110,10 @@ impl Door<'_> {
             Door::Registry { repository, .. } => {
                 json!({"repositoryName": repository, "protocol": "registry"})
             }
+            Door::Git { repository, .. } => {
+                json!({"repositoryName": repository, "protocol": "git"})
+            }
+            Door::Hook { connection } => json!({"connectionId": connection}),
         }
     }
 
@@ -120,6 +156,7 @@ pub(super) fn of_stranger(
 ) -> Value {
     let mut event = common(surroundings, door, region, id);
     event["userIdentity"] = json!({"type": "Unknown", "accessKeyId": access_key_id});
+    event["requestParameters"] = door.parameters();
     event
 }
 
@@ -209,6 +246,15 @@ fn identity(caller: &Caller) -> Value {
                 "type": "Role", "principalId": role_id, "arn": role.to_string(),
                 "accountId": role.account, "userName": name,
             }});
+        }
+        policy::Caller::WebIdentity { provider } => {
+            // The audience and the subject.
+            let name = user_id.strip_prefix(provider.as_str());
+            let name = name.and_then(|name| name.strip_prefix(':'));
+            identity = json!({
+                "type": "WebIdentityUser", "principalId": user_id, "userName": name,
+                "identityProvider": provider,
+            });
         }
         _ => identity["type"] = json!("Unknown"),
     }

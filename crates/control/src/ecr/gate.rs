@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
-use std::fmt::Display;
 use std::sync::Arc;
 
 /// The user name of every registry log-in, as in ECR.
@@ -89,17 +88,37 @@ impl RegistryGate {
         }
     }
 
-    /// Who has logged in; none: nobody we know, or not any more.
-    fn caller(&self, authorization: Option<&str>, now: Millis) -> Option<Caller> {
-        let password = authorization.and_then(password)?;
-        let refused = |refusal: &dyn Display| tracing::info!(%refusal, "registry log-in refused");
+    /// Who has logged in; the error says why it is nobody we know, or not any more.
+    fn caller(&self, authorization: &str, now: Millis) -> Result<Caller, String> {
+        let password = password(authorization);
+        let password = password.ok_or("the registry takes the user name AWS and a password")?;
         let holder = self.tokens.verify(&password, now);
-        let holder = holder.inspect_err(|refusal| refused(refusal)).ok()?;
+        let holder = holder.map_err(|refusal| refusal.to_string())?;
         let token = holder.session_token.as_deref();
         let identities = self.authorizer.identities();
         let found = identities.find(&holder.access_key_id, token, now);
-        let found = found.inspect_err(|refusal| refused(refusal)).ok()?;
-        Some(found.caller)
+        let found = found.map_err(|refusal| refusal.to_string())?;
+        Ok(found.caller)
+    }
+
+    /// Refuses who brought a wrong password: recorded, and slower with each from the same address.
+    async fn turn_away(
+        &self,
+        reason: &str,
+        repository: Option<&str>,
+        action: Action,
+        surroundings: &Surroundings,
+    ) -> Option<Refusal> {
+        tracing::info!(reason, "registry log-in refused");
+        let door = Door::Registry {
+            action: actions(action).first().copied().unwrap_or("Login"),
+            repository,
+            reads: reads(action),
+        };
+        let code = "UNAUTHORIZED";
+        let turned = self.trail.turn_away("", surroundings, door, code, reason);
+        let too_many = turned.await;
+        too_many.then(|| Refusal::Denied("too many log-ins were refused, wait a moment".to_owned()))
     }
 
     /// Asks the policies and records the answer: what changes something is on disk before it is done.
@@ -189,14 +208,23 @@ impl Gate for RegistryGate {
         action: Action,
     ) -> Result<(), Refusal> {
         let now = self.clock.now();
-        let Some(caller) = self.caller(visitor.authorization, now) else {
-            let realm = format!("https://{}/", self.settings.registry_host);
-            return Err(Refusal::Unauthenticated { realm });
-        };
         let surroundings = Surroundings {
             source: visitor.extensions.get::<Peer>().map(|peer| peer.0),
             user_agent: None,
             now,
+        };
+        let realm = format!("https://{}/", self.settings.registry_host);
+        // Clients ask without a password first, to learn how to log in.
+        let Some(authorization) = visitor.authorization else {
+            return Err(Refusal::Unauthenticated { realm });
+        };
+        let caller = match self.caller(authorization, now) {
+            Ok(caller) => caller,
+            Err(reason) => {
+                let turned = self.turn_away(&reason, repository, action, &surroundings);
+                let refusal = turned.await;
+                return Err(refusal.unwrap_or(Refusal::Unauthenticated { realm }));
+            }
         };
         self.permit(&caller, repository, action, &surroundings)
             .await?;

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use bench::{Bench, digest_of};
 use bytes::Bytes;
 use serde_json::json;
+use std::time::Duration;
 
 const ACCOUNT: &str = "123456789012";
 
@@ -481,6 +482,56 @@ async fn the_gate_lets_in_who_has_a_password() {
     }
     bench.clock.pass(TOKEN_LIFE_MS);
     assert_eq!(ask(Some(&good), Some("app")).await, refused);
+    // The log-ins that failed are recorded, the question how to log in is not; those of one second share a record.
+    let records = bench.records().await;
+    let reasons = [
+        "the registry password is not valid",
+        "the registry password has expired",
+    ];
+    for reason in reasons {
+        let told = records.iter().filter(|it| it.contains(reason)).count();
+        assert_eq!(told, 1, "{reason}: {records:#?}");
+    }
+    let failed = records.iter().filter(|it| it.contains("UNAUTHORIZED"));
+    assert_eq!(failed.count(), 2, "{records:#?}");
+    assert!(
+        records
+            .iter()
+            .any(|it| it.contains("\"alikeAndNotRecorded\":1"))
+    );
+}
+
+#[tokio::test]
+async fn guessing_passwords_gets_slower() {
+    let bench = Bench::new().await;
+    let mut extensions = http::Extensions::new();
+    extensions.insert(crate::endpoint::Peer([192, 0, 2, 1].into()));
+    let guess = async || {
+        let visitor = Visitor {
+            authorization: Some("Basic QVdTOng="),
+            extensions: &extensions,
+        };
+        bench.gate.authorize(visitor, None, Action::Ping).await
+    };
+    for _ in 0..20 {
+        assert!(matches!(
+            guess().await,
+            Err(Refusal::Unauthenticated { .. })
+        ));
+    }
+    let begun = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert!(matches!(
+            guess().await,
+            Err(Refusal::Unauthenticated { .. })
+        ));
+    }
+    // 50 ms, 100 ms and 200 ms.
+    assert!(
+        begun.elapsed() >= Duration::from_millis(350),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -62,9 +62,16 @@ pub(super) fn find(
             })
         }
         _ => {
-            let service = services
+            let mut speaking = services
                 .iter()
-                .find(|service| speaks_query_to(service.model(), parts, authorization));
+                .filter(|service| speaks_query_to(service.model(), parts, authorization));
+            // Of those whose requests are not signed, the one that takes such.
+            let unsigned = |service: &&Arc<dyn ApiService>| {
+                let mut operations = service.model().operations.values();
+                authorization.is_some() || operations.any(|operation| operation.unsigned)
+            };
+            let first = speaking.clone().next();
+            let service = speaking.find(unsigned).or(first);
             match (service, authorization) {
                 (Some(service), _) => Ok(Route {
                     service: Arc::clone(service),

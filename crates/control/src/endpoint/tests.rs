@@ -3,6 +3,7 @@ use crate::audit::Trail;
 use crate::clock::Manual;
 use crate::iam::RootKey;
 use crate::sts::Sts;
+use crate::web_identity::{FetchSettings, WebIdentity};
 use apron_aws::model;
 use apron_aws::sigv4::{Secret, Signer, date, sign};
 use http::header::{CONTENT_TYPE, HOST};
@@ -47,11 +48,21 @@ async fn endpoint(dir: &std::path::Path) -> Endpoint {
         access_key_id: KEY.to_owned(),
         secret: Secret::new(SECRET),
     };
+    let issuers = WebIdentity::new(
+        "https://localhost:7400",
+        store.clone(),
+        manual.clone(),
+        FetchSettings::default(),
+    );
     let identities = Identities::open(store, "123456789012", root, &*manual);
     let identities = identities.await.unwrap();
     let audit = apron_telemetry::Audit::open(&dir.join("audit")).unwrap();
     let trail = Trail::new(audit, REGION, manual.clone());
-    let sts = Arc::new(Sts::new(identities.clone(), manual.clone()));
+    let sts = Arc::new(Sts::new(
+        identities.clone(),
+        Arc::new(issuers),
+        manual.clone(),
+    ));
     let services: Vec<Arc<dyn ApiService>> = vec![sts, Arc::new(Probe)];
     Endpoint::new(
         services,

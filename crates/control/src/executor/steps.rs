@@ -95,7 +95,7 @@ async fn launch(
     };
     let injected = engine
         .injection
-        .prepare(&service.id, operation.revision, &operation.config);
+        .prepare(&service, operation.revision, &operation.config);
     if let Err(failure) = injected.await? {
         return Ok(Outcome::Failed(failure));
     }

@@ -34,7 +34,8 @@ impl Iam {
             "PolicySizeQuota": quotas::POLICY_SIZE,
             "AssumeRolePolicySizeQuota": quotas::ASSUME_ROLE_POLICY_SIZE,
             "AccountAccessKeysPresent": 1, "AccountPasswordPresent": 0, "AccountMFAEnabled": 0,
-            "MFADevices": 0, "MFADevicesInUse": 0, "InstanceProfiles": 0, "Providers": 0,
+            "MFADevices": 0, "MFADevicesInUse": 0, "InstanceProfiles": 0,
+            "Providers": directory.providers.len(),
         }}))
     }
 

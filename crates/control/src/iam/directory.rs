@@ -1,7 +1,9 @@
 //! All identities of the account, as one value. Changing it is a pure matter; what was changed is found out by comparing.
 
 use super::document::Document;
-use super::entity::{AccessKey, Entity, Group, Holder, ManagedPolicy, Permissions, Role, User};
+use super::entity::{
+    AccessKey, Entity, Group, Holder, ManagedPolicy, OidcProvider, Permissions, Role, User,
+};
 use super::errors::{no_policy, no_such_entity};
 use super::managed;
 use apron_aws::ApiError;
@@ -25,6 +27,8 @@ pub struct Directory {
     pub roles: Entities<Role>,
     /// The account's own managed policies.
     pub policies: Entities<ManagedPolicy>,
+    /// OpenID Connect providers.
+    pub providers: Entities<OidcProvider>,
     /// The secrets of access keys by the keys' ids.
     pub secrets: BTreeMap<String, Secret>,
     /// The users, by key in `users`, that access keys belong to.
@@ -107,6 +111,20 @@ impl Directory {
     /// A role by its ARN.
     pub fn role_by_arn(&self, arn: &str) -> Option<&Arc<Role>> {
         self.by_arn(&self.roles, arn)
+    }
+
+    /// The provider for an issuer, by the issuer's URL.
+    pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
+        let url = issuer.strip_prefix("https://")?.trim_end_matches('/');
+        let found = self.providers.get(&key_of(url))?;
+        (found.url == url).then_some(found)
+    }
+
+    /// A provider by its ARN. Its name may have slashes.
+    pub fn provider(&self, arn: &str) -> Option<&Arc<OidcProvider>> {
+        let (_, url) = arn.split_once(":oidc-provider/")?;
+        let found = self.providers.get(&key_of(url))?;
+        (found.arn(&self.account) == arn).then_some(found)
     }
 
     fn by_arn<'a, T: Entity>(&self, entities: &'a Entities<T>, arn: &str) -> Option<&'a Arc<T>> {

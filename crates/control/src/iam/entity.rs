@@ -185,6 +185,26 @@ impl ManagedPolicy {
     }
 }
 
+/// An OpenID Connect provider: an issuer whose tokens roles may trust.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OidcProvider {
+    /// A unique id, which no answer shows.
+    pub id: String,
+    /// The issuer's URL without `https://`.
+    pub url: String,
+    /// When it was created.
+    pub created_at: Millis,
+    /// The audiences that tokens may be for.
+    #[serde(default)]
+    pub client_ids: Vec<String>,
+    /// Thumbprints of certificates, kept and not used: certificates are verified as everywhere.
+    #[serde(default)]
+    pub thumbprints: Vec<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
 /// What every kind of identity has.
 pub trait Entity {
     /// The kind in the store and in ARNs.
@@ -267,5 +287,21 @@ impl Entity for ManagedPolicy {
 
     fn path(&self) -> &str {
         &self.path
+    }
+}
+
+impl Entity for OidcProvider {
+    const KIND: &'static str = "oidc-provider";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.url
+    }
+
+    fn path(&self) -> &str {
+        "/"
     }
 }

@@ -1,7 +1,7 @@
 //! The identities of this installation: in memory for every call, in the store for ever.
 
 use super::directory::{Directory, Entities};
-use super::entity::{Entity, Group, ManagedPolicy, Role, User};
+use super::entity::{Entity, Group, ManagedPolicy, OidcProvider, Role, User};
 use super::last_used::LastUsed;
 use super::sessions::{Session, SessionTokens, Temporary};
 use crate::clock::Chance;
@@ -51,6 +51,7 @@ impl Identities {
             groups: read::<Group>(&store).await?,
             roles: read::<Role>(&store).await?,
             policies: read::<ManagedPolicy>(&store).await?,
+            providers: read::<OidcProvider>(&store).await?,
             ..Directory::default()
         };
         directory.index();
@@ -154,6 +155,7 @@ fn differences(
     compare(&before.groups, &after.groups, &mut records);
     compare(&before.roles, &after.roles, &mut records);
     compare(&before.policies, &after.policies, &mut records);
+    compare(&before.providers, &after.providers, &mut records);
     let mut keys = Vec::new();
     for (id, secret) in &after.secrets {
         if !before.secrets.contains_key(id) {

@@ -20,6 +20,8 @@ pub enum IdKind {
     Role,
     /// A managed policy.
     Policy,
+    /// An OpenID Connect provider. AWS shows no ids of these; the prefix is our own.
+    Provider,
 }
 
 impl IdKind {
@@ -29,6 +31,7 @@ impl IdKind {
             IdKind::Group => "AGPA",
             IdKind::Role => "AROA",
             IdKind::Policy => "ANPA",
+            IdKind::Provider => "AOPA",
         }
     }
 }

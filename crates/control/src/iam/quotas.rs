@@ -28,3 +28,9 @@ pub const ROLE_POLICY_SIZE: usize = 10_240;
 pub const POLICY_SIZE: usize = 6_144;
 /// Characters of a trust policy.
 pub const ASSUME_ROLE_POLICY_SIZE: usize = 2_048;
+/// OpenID Connect providers of an account.
+pub const OIDC_PROVIDERS: usize = 100;
+/// Audiences of an OpenID Connect provider.
+pub const CLIENT_IDS_PER_PROVIDER: usize = 100;
+/// Thumbprints of an OpenID Connect provider.
+pub const THUMBPRINTS_PER_PROVIDER: usize = 5;

@@ -65,7 +65,20 @@ pub(super) fn facts(
                 ..ResourceFacts::default()
             })
         }
+        "oidc-provider" => Some(of_provider(directory, name)),
         _ => None,
+    }
+}
+
+/// The facts about an OpenID Connect provider. A new one is asked for by its URL.
+fn of_provider(directory: &Directory, name: &str) -> ResourceFacts {
+    let url = name.strip_prefix("https://").unwrap_or(name);
+    let arn = format!("arn:aws:iam::{}:oidc-provider/{url}", directory.account);
+    let tags = directory.provider(&arn).map(|it| it.tags.clone());
+    ResourceFacts {
+        arn: Some(arn),
+        tags: tags.unwrap_or_default(),
+        ..ResourceFacts::default()
     }
 }
 

@@ -5,6 +5,7 @@ use super::directory::Directory;
 use super::entity::{Holder, Tags};
 use super::errors::no_policy;
 use super::input::{checked_tags, name, page, tags, text, texts};
+use super::oidc_providers;
 use crate::endpoint::Call;
 use apron_aws::ApiError;
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ impl Iam {
         let directory = self.identities.directory();
         let tags = match call.operation.as_str() {
             "ListUserTags" => &directory.user(name(call, Holder::User)?)?.tags,
+            "ListOpenIDConnectProviderTags" => &oidc_providers::named(&directory, call)?.tags,
             "ListRoleTags" => &directory.role(text(call, "RoleName"))?.tags,
             _ => {
                 let arn = text(call, "PolicyArn");
@@ -54,6 +56,9 @@ impl Iam {
 fn tags_mut<'a>(directory: &'a mut Directory, call: &Call) -> Result<&'a mut Tags, ApiError> {
     Ok(match call.operation.as_str() {
         "TagUser" | "UntagUser" => &mut directory.user_mut(text(call, "UserName"))?.tags,
+        "TagOpenIDConnectProvider" | "UntagOpenIDConnectProvider" => {
+            &mut oidc_providers::named_mut(directory, call)?.tags
+        }
         "TagRole" | "UntagRole" => &mut directory.role_mut(text(call, "RoleName"))?.tags,
         _ => &mut directory.policy_mut(text(call, "PolicyArn"))?.tags,
     })

@@ -1,6 +1,7 @@
 //! Reading one value with the instance role, as the application itself would.
 
 use super::{Injection, InjectionError};
+use crate::audit::{Deed, Door};
 use crate::authorizer::{Asked, Surroundings};
 use crate::endpoint::{ApiService, Call, Caller};
 use crate::iam::ServicePrincipal;
@@ -11,6 +12,9 @@ use std::sync::Arc;
 
 /// Bytes of one variable: the kernel takes no longer text for a program's environment (128 KiB with name and end).
 const VALUE_BYTES_MAX: usize = (128 << 10) - 1024;
+
+/// What stands for the id of a request, of which there is none.
+const REQUEST: &str = "deployment";
 
 impl Injection {
     /// The value of a variable, and which version it is.
@@ -92,25 +96,47 @@ impl Injection {
             now,
             ..Surroundings::default()
         };
+        let model = service.model();
         let asked = Asked {
             caller,
-            service: &service.model().service,
+            service: &model.service,
             operation,
             input: &input,
             surroundings: &surroundings,
         };
-        let allowed = self.authorizer.check(&asked).await;
-        allowed.map_err(|refusal| refusal.into_error(service.model().protocol))?;
-        service
-            .call(Call {
-                operation: operation.to_owned(),
-                input,
-                caller: caller.clone(),
-                session_token: None,
-                request_id: "deployment".to_owned(),
-                now,
-            })
-            .await
+        let door = Door::Api {
+            model,
+            operation,
+            input: &input,
+        };
+        let mut deed = Deed {
+            request_id: REQUEST,
+            caller,
+            surroundings: &surroundings,
+            door,
+            answered: &[],
+        };
+        let answered = match self.authorizer.check(&asked).await {
+            Ok(answered) => answered,
+            Err(refusal) => {
+                let error = refusal.clone().into_error(model.protocol);
+                self.trail.refused(&deed, &refusal, &error)?;
+                return Err(error);
+            }
+        };
+        deed.answered = &answered;
+        let opened = self.trail.open(&deed).await?;
+        let called = service.call(Call {
+            operation: operation.to_owned(),
+            input: input.clone(),
+            caller: caller.clone(),
+            session_token: None,
+            request_id: REQUEST.to_owned(),
+            now,
+        });
+        let result = called.await;
+        let ended = self.trail.close(opened, door, result.as_ref(), now);
+        ended.and(result)
     }
 }
 

@@ -8,6 +8,7 @@ fn settings() -> Settings {
         https_port: 7443,
         registry_host: "localhost:7400".to_owned(),
         instance_endpoint: None,
+        issuer: "https://localhost:7400".to_owned(),
         patience: Default::default(),
         stop_grace: std::time::Duration::from_secs(30),
         services_max: 30,

@@ -29,6 +29,12 @@ impl Sts {
                 call.caller.arn
             ))
         })?;
+        self.assumed(call, role)
+    }
+
+    /// A session of a role that may be assumed, as the answer has it.
+    pub(super) fn assumed(&self, call: &Call, role: &Role) -> Result<Value, ApiError> {
+        let directory = self.identities.directory();
         let name = text(&call.input, "RoleSessionName").to_owned();
         let session = self.session(call, role, name.clone())?;
         let packed = packed_size(&session)?;
@@ -92,7 +98,7 @@ impl Sts {
     }
 }
 
-fn text<'a>(input: &'a Value, member: &str) -> &'a str {
+pub(super) fn text<'a>(input: &'a Value, member: &str) -> &'a str {
     input
         .get(member)
         .and_then(Value::as_str)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const DEPTH_MAX: usize = 8;
 
 /// Texts of the forms that models ask for.
-const CANDIDATES: [&str; 21] = [
+const CANDIDATES: [&str; 22] = [
     "app-x1",
     "arn:aws:apprunner:us-east-1:111122223333:service/app-x1/0123456789abcdef0123456789abcdef",
     "arn:aws:iam::111122223333:role/app-x1",
@@ -33,6 +33,7 @@ const CANDIDATES: [&str; 21] = [
     "{}",
     "a-text-that-is-longer-than-thirty-two-characters-and-shorter-than-sixty-four",
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    "0123456789abcdef0123456789abcdef01234567",
 ];
 
 fn models() -> [&'static Model; 10] {

@@ -3,7 +3,9 @@
 use crate::error::{NodeError, Step};
 use apron_compute::Exit;
 use apron_domain::Millis;
-use apron_link::instance::{self as wire, EXIT_FILE, PID_FILE, PLAN_FILE, Plan, SOCKET_FILE};
+use apron_link::instance::{
+    self as wire, EXIT_FILE, IDENTITY_DIRECTORY, PID_FILE, PLAN_FILE, Plan, SOCKET_FILE, TOKEN_FILE,
+};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::io::ErrorKind;
@@ -61,6 +63,25 @@ impl InstanceFiles {
         )
         .step("close the shim's socket to others")?;
         Ok(listener)
+    }
+
+    /// Makes the directory that the container is to see, with the first token. Nobody but root comes to it on the machine,
+    /// because the instance's own directory is closed; in the container everybody may read.
+    pub fn create_identity(&self, id: &str, token: &str) -> Result<(), NodeError> {
+        let directory = self.directory(id).join(IDENTITY_DIRECTORY);
+        std::fs::create_dir(&directory).step(format!("make {}", directory.display()))?;
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))
+            .step(format!("open {} to its reader", directory.display()))?;
+        write_with(&directory, TOKEN_FILE, token.as_bytes(), 0o644)
+    }
+
+    /// Puts another token in the place of an instance's. Returns whether the instance has one.
+    pub fn replace_token(&self, id: &str, token: &str) -> Result<bool, NodeError> {
+        let directory = self.directory(id).join(IDENTITY_DIRECTORY);
+        match directory.is_dir() {
+            true => write_with(&directory, TOKEN_FILE, token.as_bytes(), 0o644).map(|()| true),
+            false => Ok(false),
+        }
     }
 
     /// The plan of an instance, if there is a whole one.
@@ -124,10 +145,14 @@ pub fn reachable(directory: &Path) -> Result<ReachableSocket, NodeError> {
 
 /// Writes a file so that it is there whole or not at all.
 fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), NodeError> {
+    write_with(directory, name, bytes, 0o600)
+}
+
+fn write_with(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), NodeError> {
     let temporary = directory.join(format!("{name}.tmp"));
     let path = directory.join(name);
     std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)))
+        .and_then(|()| std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)))
         .and_then(|()| std::fs::rename(&temporary, &path))
         .step(format!("write {}", path.display()))
 }

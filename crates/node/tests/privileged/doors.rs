@@ -1,7 +1,7 @@
 //! How an instance reaches the platform, that its address is its own, and that its variables are in no file.
 
 use crate::machine::{address, line, on_a_machine, run, run_to_end, shim_pid};
-use apron_compute::Compute;
+use apron_compute::{Compute, ComputeError, TokenFiles};
 use apron_node::{DOORS_ADDRESS, Doors, Node};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -189,5 +189,51 @@ fn privileged_certificates_to_trust_are_a_file_of_the_instances_own() {
         let with = run_to_end(&node, &mut events, &spec).await;
         assert_eq!(with.text(), (14 * 20_000).to_string());
         assert_eq!(std::fs::metadata(&bundle).unwrap().len(), 14 * 20_000);
+    });
+}
+
+#[test]
+fn privileged_a_token_is_replaced_under_its_reader_who_cannot_write_it() {
+    on_a_machine(async |machine| {
+        let node = machine.node().await;
+        let mut events = node.subscribe();
+        let mut spec = machine.script(
+            "cd /etc/apron/identity; cat token; echo; \
+             { cp token /tmp/token && mv /tmp/token token; rm token; mkdir new; mount -o remount,rw /etc/apron/identity; } 2>/dev/null; \
+             ( echo x > token ) 2>/dev/null; ls; stat -c %a token; \
+             while [ \"$(cat token)\" != second ]; do sleep 0.1; done; echo $(cat token)",
+        );
+        spec.identity_token = Some("first".to_owned());
+        node.create(&spec).await.unwrap();
+        for expected in ["first", "token", "644"] {
+            assert_eq!(line(&mut events, &spec.id).await, expected);
+        }
+        // Another control plane finds the instance, and its place for tokens.
+        drop((node, events));
+        let node = machine.node().await;
+        let mut events = node.subscribe();
+        node.put_token(&spec.id, "second").await.unwrap();
+        assert_eq!(line(&mut events, &spec.id).await, "second");
+        node.remove(&spec.id).await.unwrap();
+        let gone = node.put_token(&spec.id, "third").await;
+        assert!(matches!(gone, Err(ComputeError::Unknown(_))), "{gone:?}");
+
+        // One that was made without a token has no place for one.
+        let plain = machine.script("ls /etc/apron; sleep 60");
+        node.create(&plain).await.unwrap();
+        let refused = node.put_token(&plain.id, "token").await;
+        assert!(
+            matches!(refused, Err(ComputeError::Unknown(_))),
+            "{refused:?}"
+        );
+
+        // An image cannot lead the mount somewhere else.
+        let layer = crate::image::Layer::new().link("etc/apron/identity", "/tmp");
+        let mut misled = machine.script("true");
+        misled.image = machine.image(vec![layer], serde_json::json!({"Env": ["PATH=/bin"]}));
+        misled.identity_token = Some("first".to_owned());
+        let outcome = run_to_end(&node, &mut events, &misled).await;
+        let error = outcome.exit.error.unwrap_or_default();
+        assert!(error.contains("is not a directory"), "{error}");
     });
 }

@@ -148,6 +148,7 @@ impl Machine {
             env: BTreeMap::new(),
             defaults: Default::default(),
             trusts_platform: false,
+            identity_token: None,
             port: 8080,
             cpu_millis: 1000,
             memory_bytes: 64 << 20,

@@ -42,12 +42,15 @@ fn start(
     join_groups(plan)?;
     // The namespace shows the groups joined above as its root, so it comes after them.
     new_cgroup_namespace()?;
-    root::enter(plan, directory, &descriptors.disk)?;
+    let identity = root::enter(plan, directory, &descriptors.disk)?;
     mounts::mount_all(plan.shm_bytes)?;
     cgroup_view::mount(&plan.cgroup_view);
     root::write_names(plan)?;
     if let Some(trust) = &descriptors.trust {
         root::write_trust(trust)?;
+    }
+    if let Some(identity) = &identity {
+        root::attach_identity(identity)?;
     }
     rustix::system::sethostname(plan.hostname.as_bytes()).stage("set the host name")?;
     match sys::fork_into(0, None).stage("start a process for the application")? {

@@ -2,11 +2,13 @@
 
 use crate::failure::{Stage, errno_text};
 use crate::handover::read_from_start;
-use apron_link::instance::{Plan, TRUST_PATH};
+use apron_link::instance::{IDENTITY_DIRECTORY, IDENTITY_PATH, Plan, TRUST_PATH};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
 use std::ffi::CString;
 use std::path::Path;
 
@@ -16,13 +18,18 @@ const MOUNT_OPTIONS_BYTES_MAX: usize = 4095;
 /// Largest file of certificates to trust, in bytes; that of a system has some 200 KiB.
 const TRUST_BYTES_MAX: usize = 8 << 20;
 
-/// Mounts the root and makes it the only thing there is.
-pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<(), String> {
+/// Mounts the root and makes it the only thing there is. What comes back is the directory with the token, which is to be
+/// attached where the container looks for it.
+pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<Option<OwnedFd>, String> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .stage("keep mounts private")?;
+    let identity = plan
+        .identity
+        .then(|| open_identity(directory))
+        .transpose()?;
     let disk_at = directory.join("disk");
     make_directory(&disk_at)?;
     rustix::mount::move_mount(
@@ -53,7 +60,38 @@ pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<(), String
         "mount the {} layers of the image",
         plan.layers.len()
     ))?;
-    pivot(&root)
+    pivot(&root)?;
+    Ok(identity)
+}
+
+/// A mount of the directory that the node puts tokens into, attached nowhere yet.
+fn open_identity(directory: &Path) -> Result<OwnedFd, String> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, directory.join(IDENTITY_DIRECTORY), flags)
+        .stage("open the directory of the token")
+}
+
+/// Attaches it, for reading. The root has been changed already, so no link of the image leads out of the container.
+pub fn attach_identity(identity: &OwnedFd) -> Result<(), String> {
+    let path = Path::new(IDENTITY_PATH);
+    for directory in path
+        .ancestors()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .skip(1)
+    {
+        make_directory(directory)?;
+    }
+    let status = rustix::fs::lstat(path).stage("look at the place of the token")?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::Directory {
+        return Err(format!("{IDENTITY_PATH} of the image is not a directory"));
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(identity, "", CWD, path, flags).stage("attach the token")?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | quiet, "")
+        .stage("keep the token from being written")
 }
 
 /// Makes `root` the root directory and lets go of the old one.

@@ -106,6 +106,7 @@ impl Running {
             registry: None,
             git: None,
             hooks: None,
+            issuer: None,
         };
         let (_, tls) = watch::channel(listener::tls(&certificate)?);
         let address = life.wait_for(async {

@@ -322,6 +322,7 @@ async fn instance(compute: &Simulator, number: u8) -> InstanceId {
         env: Default::default(),
         defaults: Default::default(),
         trusts_platform: false,
+        identity_token: None,
         port: 8080,
         cpu_millis: 250,
         memory_bytes: 1 << 20,

@@ -28,6 +28,7 @@ pub(super) struct Bench {
     pub(super) ecr: Ecr,
     pub(super) gate: Arc<RegistryGate>,
     pub(super) pushes: Arc<Pushes>,
+    trail: Arc<Trail>,
 }
 
 #[derive(Default)]
@@ -49,6 +50,7 @@ pub(crate) fn settings() -> Settings {
         https_port: 7443,
         registry_host: "localhost:8443".to_owned(),
         instance_endpoint: None,
+        issuer: "https://localhost:7400".to_owned(),
         patience: Patience::default(),
         stop_grace: Duration::from_secs(1),
         services_max: 1,
@@ -75,14 +77,14 @@ impl Bench {
         let identities = Identities::open(store.clone(), ACCOUNT, root, &*clock);
         let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
         let audit = apron_telemetry::Audit::open(&dir.path().join("audit")).unwrap();
-        let trail = Trail::new(audit, &settings.region, clock.clone());
+        let trail = Arc::new(Trail::new(audit, &settings.region, clock.clone()));
         let pushes = Arc::new(Pushes::default());
         let gate = RegistryGate::new(
             settings.clone(),
             store.clone(),
             tokens.clone(),
             Arc::new(authorizer),
-            Arc::new(trail),
+            trail.clone(),
             clock.clone(),
             pushes.clone(),
         );
@@ -94,7 +96,23 @@ impl Bench {
             ecr,
             gate: Arc::new(gate),
             pushes,
+            trail,
         }
+    }
+
+    /// The records of the audit, as texts.
+    pub(super) async fn records(&self) -> Vec<String> {
+        let lookup = apron_telemetry::Lookup {
+            since_ms: 0,
+            until_ms: u64::MAX,
+            before: None,
+            containing: None,
+            wanted: Box::new(|_| true),
+            limit: 1_000,
+        };
+        let page = self.trail.file().lookup(lookup).await.unwrap();
+        let bodies = page.events.into_iter().map(|event| event.body.to_string());
+        bodies.collect()
     }
 
     /// Calls an operation as the endpoint does: the input is held against the model, and so is the output.

@@ -1,0 +1,182 @@
+//! The platform as an issuer: its keys, its documents, the tokens of instances.
+
+use super::jwk::PublicKey;
+use super::jws;
+use super::keys::{self, SigningKey, StoredKey};
+use crate::clock::Chance;
+use apron_domain::Millis;
+use apron_store::{Store, StoreError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How long a token is good, milliseconds. They are replaced each hour, so an application has one that is good while the
+/// platform is away for some hours.
+pub const TOKEN_LIFE_MS: u64 = 4 * 60 * 60 * 1000;
+/// For whom tokens are: what the AWS SDKs' documentation and AWS's own issuers use.
+const AUDIENCE: &str = "sts.amazonaws.com";
+/// Where the keys are sealed in the store.
+const SECRET: (&str, &str) = ("platform", "web-identity-keys");
+
+/// Vouches for the instances of this platform.
+pub struct Issuer {
+    url: String,
+    store: Store,
+    chance: Arc<dyn Chance>,
+    /// Read at the first use: a platform that vouches for nobody makes no keys.
+    keys: Mutex<Option<Vec<SigningKey>>>,
+}
+
+/// Whom a token is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer<'a> {
+    /// The account.
+    pub account: &'a str,
+    /// The name of the service.
+    pub service: &'a str,
+    /// The ARN of the service.
+    pub service_arn: &'a str,
+    /// The instance.
+    pub instance: &'a str,
+    /// The ARN of its instance role.
+    pub role: &'a str,
+}
+
+/// The subject of tokens of a service with a role, as trust policies compare it.
+pub fn subject(account: &str, service: &str, role_arn: &str) -> String {
+    let role = role_arn.rsplit('/').next().unwrap_or_default();
+    format!("account:{account}:service:{service}:role:{role}")
+}
+
+impl Issuer {
+    pub(super) fn new(url: &str, store: Store, chance: Arc<dyn Chance>) -> Issuer {
+        Issuer {
+            url: url.trim_end_matches('/').to_owned(),
+            store,
+            chance,
+            keys: Mutex::default(),
+        }
+    }
+
+    /// Its URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name as IAM's providers have it: the URL without its scheme.
+    pub fn name(&self) -> &str {
+        self.url.strip_prefix("https://").unwrap_or(&self.url)
+    }
+
+    /// A token for an instance.
+    ///
+    /// # Errors
+    /// The keys cannot be read or stored.
+    pub async fn token(&self, bearer: &Bearer<'_>, now: Millis) -> Result<String, StoreError> {
+        let seconds = now.0 / 1000;
+        let claims = json!({
+            "iss": self.url,
+            "sub": subject(bearer.account, bearer.service, bearer.role),
+            "aud": AUDIENCE,
+            "iat": seconds,
+            "nbf": seconds,
+            "exp": now.plus(TOKEN_LIFE_MS).0 / 1000,
+            "jti": keys::token_id(&*self.chance),
+            "account": bearer.account,
+            "service": bearer.service_arn,
+            "instance": bearer.instance,
+            "role": bearer.role,
+        });
+        let held = self.keys(now).await?;
+        let keys = held.as_deref().unwrap_or_default();
+        let key = &keys[keys::signer(&times(keys), now)];
+        Ok(jws::sign(&key.pair, &key.id, &claims))
+    }
+
+    /// The keys that tokens of now and of the last days are signed with.
+    ///
+    /// # Errors
+    /// The keys cannot be read or stored.
+    pub async fn public_keys(&self, now: Millis) -> Result<Arc<Vec<PublicKey>>, StoreError> {
+        let held = self.keys(now).await?;
+        let keys = held.as_deref().unwrap_or_default();
+        Ok(Arc::new(keys.iter().map(SigningKey::public).collect()))
+    }
+
+    /// The set of keys for others.
+    ///
+    /// # Errors
+    /// The keys cannot be read or stored.
+    pub async fn key_set(&self, now: Millis) -> Result<Value, StoreError> {
+        let held = self.keys(now).await?;
+        let keys = held.as_deref().unwrap_or_default();
+        Ok(json!({"keys": keys.iter().map(SigningKey::jwk).collect::<Vec<Value>>()}))
+    }
+
+    /// The discovery document (OpenID Connect Discovery 1.0, section 3).
+    pub fn configuration(&self) -> Value {
+        json!({
+            "issuer": self.url,
+            "jwks_uri": format!("{}{}", self.url, super::door::KEYS),
+            "authorization_endpoint": "urn:apron:programmatic-authorization",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "claims_supported": ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "account", "service", "instance", "role"],
+        })
+    }
+
+    /// The keys as the plan for now wants them; never none.
+    async fn keys(
+        &self,
+        now: Millis,
+    ) -> Result<MutexGuard<'_, Option<Vec<SigningKey>>>, StoreError> {
+        let mut held = self.keys.lock().await;
+        let keys = match held.take() {
+            Some(keys) => keys,
+            None => self.read().await?,
+        };
+        let plan = keys::plan(&times(&keys), now);
+        let changes = plan.keep_from > 0 || plan.make.is_some();
+        let mut kept: Vec<SigningKey> = keys.into_iter().skip(plan.keep_from).collect();
+        if let Some(signs_from) = plan.make {
+            let made = tokio::task::spawn_blocking(move || SigningKey::generate(signs_from)).await;
+            kept.push(made.map_err(|error| failed(&error))?);
+        }
+        if changes {
+            let stored: Vec<&StoredKey> = kept.iter().map(|key| &key.stored).collect();
+            let bytes = serde_json::to_vec(&stored).map_err(|error| failed(&error))?;
+            let (kind, name) = SECRET;
+            self.store.secret_put(kind, name, &bytes).await?;
+            tracing::info!(
+                keys = kept.len(),
+                "the keys that sign instances' tokens have changed"
+            );
+        }
+        *held = Some(kept);
+        Ok(held)
+    }
+
+    async fn read(&self) -> Result<Vec<SigningKey>, StoreError> {
+        let (kind, name) = SECRET;
+        let Some(bytes) = self.store.secret_get(kind, name).await? else {
+            return Ok(Vec::new());
+        };
+        let stored: Vec<StoredKey> =
+            serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
+        let read = stored.into_iter().map(SigningKey::read);
+        read.collect::<Result<_, _>>()
+            .map_err(|error| failed(&error))
+    }
+}
+
+fn times(keys: &[SigningKey]) -> Vec<Millis> {
+    keys.iter().map(|key| key.signs_from).collect()
+}
+
+fn failed(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Damaged {
+        doing: "use the keys that sign instances' tokens",
+        reason: error.to_string(),
+    }
+}
