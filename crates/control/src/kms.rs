@@ -11,7 +11,7 @@ mod policies;
 mod record;
 mod tags;
 
-pub use keyring::{KeyRefusal, Keyring, UsableKey};
+pub use keyring::{KeyRefusal, Keyring, UsableKey, Use};
 pub use record::{KeyRecord, KeyState};
 
 use crate::authorizer::{ResourceFacts, ResourcePolicy, ResourceQuestion};

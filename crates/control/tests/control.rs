@@ -23,6 +23,8 @@ mod machine;
 mod quotas;
 #[path = "control/random.rs"]
 mod random;
+#[path = "control/rights.rs"]
+mod rights;
 #[path = "control/scaling.rs"]
 mod scaling;
 #[path = "control/sdk.rs"]

@@ -55,6 +55,16 @@ fn plan(request: &BuildRequest) -> Plan {
     }
 }
 
+/// What the source's file `secrets` says, `NAME=reference` in each line, in place of `run.secrets` of an `apprunner.yaml`.
+fn secrets(request: &BuildRequest) -> BTreeMap<String, String> {
+    let dir = request.source.join(request.directory.trim_matches('/'));
+    let text = std::fs::read_to_string(dir.join("secrets")).unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(name, from)| (name.to_owned(), from.to_owned()))
+        .collect()
+}
+
 #[async_trait]
 impl Build for FakeBuilder {
     async fn build(&self, request: &BuildRequest, log: &dyn BuildLog) -> Result<Built, Failure> {
@@ -93,7 +103,7 @@ impl Build for FakeBuilder {
             port: Some(port),
             port_variable: None,
             environment: BTreeMap::from([("FROM".to_owned(), "the file".to_owned())]),
-            secrets: BTreeMap::new(),
+            secrets: secrets(request),
         })
     }
 

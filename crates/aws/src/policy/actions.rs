@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-pub use checks::{Check, CheckError, Scope, checks};
+pub use checks::{Check, CheckError, Scope, checks, set_encryption_context};
 
 /// How far-reaching an action is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -91,6 +91,9 @@ struct Operation {
     /// Condition keys by the path of the member that gives their values.
     #[serde(default)]
     context: BTreeMap<String, String>,
+    /// The members with encryption contexts of KMS, by the action that each is for.
+    #[serde(default)]
+    encryption_contexts: BTreeMap<String, String>,
     /// The member with tags that the request sets.
     tags: Option<String>,
     /// The member with names of tags that the request removes.

@@ -6,10 +6,13 @@ use crate::authorizer::{Asked, Authorizer, Surroundings};
 use crate::endpoint::Call;
 use crate::settings::Settings;
 use apron_aws::model::Protocol;
+use apron_aws::policy::Context;
+use apron_aws::policy::actions::set_encryption_context;
 use apron_aws::{ApiError, Arn};
 use apron_domain::Millis;
 use apron_store::{
-    CustomerKeyId, KEY_RECORDS, Store, StoreError, customer_key_id, customer_key_of,
+    CustomerKeyId, EncryptionContext, KEY_RECORDS, Store, StoreError, customer_key_id,
+    customer_key_of,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -31,6 +34,17 @@ pub struct UsableKey {
     pub id: CustomerKeyId,
     /// Its ARN.
     pub arn: String,
+}
+
+/// What another service uses a key for, in the name of its caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    /// The service as in actions, for example `secretsmanager`.
+    pub service: &'a str,
+    /// What it does with the key, for example `kms:Decrypt`.
+    pub action: &'a str,
+    /// What the value is bound to.
+    pub context: &'a EncryptionContext,
 }
 
 /// Why a key cannot be used.
@@ -68,7 +82,7 @@ impl Keyring {
     pub async fn usable_by(
         &self,
         call: &Call,
-        action: &str,
+        of: &Use<'_>,
         text: &str,
     ) -> Result<UsableKey, KeyRefusal> {
         let key = self.usable(text).await?;
@@ -76,9 +90,13 @@ impl Keyring {
             now: call.now,
             ..Surroundings::default()
         };
-        let permitted = self
-            .authorizer
-            .permit(&call.caller, action, &key.arn, &surroundings);
+        let mut context = Context::new();
+        set_encryption_context(&mut context, of.context.pairs());
+        let via = format!("{}.{}.amazonaws.com", of.service, self.settings.region);
+        context.set("kms:ViaService", via);
+        context.set("aws:ViaAWSService", "true");
+        let (caller, authorizer) = (&call.caller, &self.authorizer);
+        let permitted = authorizer.permit_in(caller, of.action, &key.arn, context, &surroundings);
         match permitted.await {
             Ok(_) => Ok(key),
             Err(refusal) => Err(KeyRefusal::Denied(refusal.message().to_owned())),

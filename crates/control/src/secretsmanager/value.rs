@@ -3,7 +3,7 @@
 use super::record::{SECRET_RECORDS, SecretRecord, VersionRecord};
 use super::{SecretsManager, error, invalid_parameter, key_refused};
 use crate::endpoint::{Call, internal};
-use crate::kms::Keyring;
+use crate::kms::{Keyring, Use};
 use apron_aws::ApiError;
 use apron_store::{EncryptionContext, Lock, Part, SealError, StoreError};
 use base64::Engine as _;
@@ -82,14 +82,18 @@ impl SecretsManager {
     ) -> Result<Lock, ApiError> {
         match secret.kms_key_id.as_deref() {
             None | Some("" | MANAGED_ALIAS) => Ok(Lock::Platform),
-            Some(key) => match self
-                .keyring
-                .usable_by(call, "kms:GenerateDataKey", key)
-                .await
-            {
-                Ok(key) => Ok(Lock::Customer(key.id, self.context(name, secret, version))),
-                Err(refusal) => Err(key_refused(call, "EncryptionFailure", &refusal)),
-            },
+            Some(key) => {
+                let context = self.context(name, secret, version);
+                let sealing = Use {
+                    service: "secretsmanager",
+                    action: "kms:GenerateDataKey",
+                    context: &context,
+                };
+                match self.keyring.usable_by(call, &sealing, key).await {
+                    Ok(key) => Ok(Lock::Customer(key.id, context)),
+                    Err(refusal) => Err(key_refused(call, "EncryptionFailure", &refusal)),
+                }
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl SecretsManager {
         version: &VersionRecord,
     ) -> Result<SecretValue, ApiError> {
         let context = self.context(name, secret, id);
-        self.check_key_of(call, name, id).await?;
+        self.check_key_of(call, name, id, &context).await?;
         let opened = self
             .store
             .vault_open(SECRET_RECORDS, name, id, &context)
@@ -132,13 +136,24 @@ impl SecretsManager {
     }
 
     /// Refuses to open what a customer's key sealed that is out of use.
-    async fn check_key_of(&self, call: &Call, name: &str, id: &str) -> Result<(), ApiError> {
+    async fn check_key_of(
+        &self,
+        call: &Call,
+        name: &str,
+        id: &str,
+        context: &EncryptionContext,
+    ) -> Result<(), ApiError> {
         let key = self.store.vault_key_of(SECRET_RECORDS, name, id).await;
         let Some(key) = key.map_err(|e| internal(call, "read the secret", &e))? else {
             return Ok(());
         };
         let key = Keyring::text_of(&key);
-        match self.keyring.usable_by(call, "kms:Decrypt", &key).await {
+        let opening = Use {
+            service: "secretsmanager",
+            action: "kms:Decrypt",
+            context,
+        };
+        match self.keyring.usable_by(call, &opening, &key).await {
             Ok(_) => Ok(()),
             Err(refusal) => Err(key_refused(call, "DecryptionFailure", &refusal)),
         }

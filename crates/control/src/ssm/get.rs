@@ -6,7 +6,7 @@ use super::put::MANAGED_ALIAS;
 use super::record::{PARAMETER_RECORDS, ParameterRecord, SECURE, VersionRecord};
 use super::{ParameterStore, bad_page_token, error, invalid, key_refused, not_found};
 use crate::endpoint::{Call, PageToken, internal};
-use crate::kms::Keyring;
+use crate::kms::{Keyring, Use};
 use apron_aws::ApiError;
 use apron_store::{SealError, StoreError};
 use base64::Engine as _;
@@ -204,10 +204,13 @@ impl ParameterStore {
             .vault_key_of(PARAMETER_RECORDS, name, &part)
             .await;
         if let Some(key) = key.map_err(|e| failed(&e))? {
-            let usable = self
-                .keyring
-                .usable_by(call, "kms:Decrypt", &Keyring::text_of(&key))
-                .await;
+            let opening = Use {
+                service: "ssm",
+                action: "kms:Decrypt",
+                context: &self.context(name),
+            };
+            let key = Keyring::text_of(&key);
+            let usable = self.keyring.usable_by(call, &opening, &key).await;
             usable.map_err(|refusal| key_refused(call, &refusal))?;
         }
         let opened = self

@@ -5,6 +5,7 @@ use super::record::{PARAMETER_RECORDS, ParameterRecord, SECURE, VERSIONS_MAX, Ve
 use super::tags::{Tag, checked_tags};
 use super::{PARAMETERS_MAX, ParameterStore, error, invalid, key_refused, stored};
 use crate::endpoint::Call;
+use crate::kms::Use;
 use apron_aws::ApiError;
 use apron_store::{Change, EncryptionContext, Lock, Part};
 use serde::Deserialize;
@@ -236,10 +237,18 @@ impl ParameterStore {
     ) -> Result<Lock, ApiError> {
         match version.key_id.as_deref() {
             None | Some(MANAGED_ALIAS) => Ok(Lock::Platform),
-            Some(key) => match self.keyring.usable_by(call, "kms:Encrypt", key).await {
-                Ok(key) => Ok(Lock::Customer(key.id, self.context(name))),
-                Err(refusal) => Err(key_refused(call, &refusal)),
-            },
+            Some(key) => {
+                let context = self.context(name);
+                let sealing = Use {
+                    service: "ssm",
+                    action: "kms:Encrypt",
+                    context: &context,
+                };
+                match self.keyring.usable_by(call, &sealing, key).await {
+                    Ok(key) => Ok(Lock::Customer(key.id, context)),
+                    Err(refusal) => Err(key_refused(call, &refusal)),
+                }
+            }
         }
     }
 

@@ -36,7 +36,15 @@ fn input(name: &str, change: &Value) -> Value {
 
 /// Creates a service from the platform's own repository of that name; answers its ARN.
 pub fn create(life: &Life, name: &str, change: &Value) -> String {
-    let input = json!({ "ServiceName": name, "SourceConfiguration": input(name, change) });
+    create_with(life, name, change, &json!({}))
+}
+
+/// The same with further members of the input.
+pub fn create_with(life: &Life, name: &str, change: &Value, more: &Value) -> String {
+    let mut input = json!({ "ServiceName": name, "SourceConfiguration": input(name, change) });
+    for (member, value) in more.as_object().unwrap() {
+        input[member] = value.clone();
+    }
     let answer = life.call("CreateService", input).unwrap();
     answer["Service"]["ServiceArn"].as_str().unwrap().to_owned()
 }
@@ -55,12 +63,12 @@ fn api(values: Value) -> Value {
 }
 
 /// The spec of the one instance there is.
-fn spec(world: &World, life: &Life) -> apron_compute::InstanceSpec {
+pub fn spec(world: &World, life: &Life) -> apron_compute::InstanceSpec {
     let id = &life.observed_instances()[0];
     world.instances.spec(id).unwrap()
 }
 
-fn log(world: &World, life: &Life, arn: &str, stream: &str) -> String {
+pub fn log(world: &World, life: &Life, arn: &str, stream: &str) -> String {
     let id = life.describe(arn)["ServiceId"].as_str().unwrap().to_owned();
     let operation = life.newest_operation(arn)["Id"]
         .as_str()

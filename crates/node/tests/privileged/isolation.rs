@@ -1,7 +1,7 @@
 //! What an application can and cannot reach.
 
 use crate::machine::{Outcome, address, line, on_a_machine, run, run_to_end};
-use apron_compute::Compute;
+use apron_compute::{Compute, InstanceClass};
 use apron_node::Node;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -263,6 +263,60 @@ fn privileged_an_instances_interface_takes_packets_of_its_own_address_alone() {
     });
 }
 
+/// What an attacker tries who has root in its container.
+fn attack(neighbour: &str, gateway: &str) -> String {
+    [
+        try_connect("neighbour", neighbour, 8080),
+        try_connect("host", gateway, 7777),
+        // Frames of its own making: forged ARP, and reading what others send.
+        refused(
+            "arp-forging",
+            &format!("arping -U -c 1 -w 1 -I eth0 {neighbour}"),
+        ),
+        refused("arp-asking", &format!("arping -c 1 -w 1 -I eth0 {gateway}")),
+        refused(
+            "other-address",
+            &format!("ip addr add {neighbour}/32 dev eth0"),
+        ),
+        refused("other-route", "ip route add 169.254.169.254/32 dev eth0"),
+        // The kernel.
+        refused("module-in", "insmod /bin/busybox"),
+        refused("module-out", "rmmod veth"),
+        refused("kernel-log", "dmesg"),
+        refused(
+            "clock",
+            "sh -c 'date -s 2001-01-01; test $(date +%Y) = 2001'",
+        ),
+        refused("swap", "swapon /bin/busybox"),
+        refused("character-device", "mknod /tmp/mem c 1 1"),
+        refused("loop-device", "losetup -f /bin/busybox"),
+        refused(
+            "core-pattern",
+            "sh -c 'echo x > /proc/sys/kernel/core_pattern'",
+        ),
+        refused(
+            "uevent-helper",
+            "sh -c 'echo x > /sys/kernel/uevent_helper'",
+        ),
+        // Other namespaces and groups.
+        refused("namespace-of-init", "nsenter -t 1 -m true"),
+        refused("new-root", "pivot_root / /tmp"),
+        refused(
+            "release-agent",
+            "sh -c 'echo x > /sys/fs/cgroup/memory/release_agent'",
+        ),
+        refused(
+            "own-limit",
+            "sh -c 'echo 999999999 > /sys/fs/cgroup/memory/memory.limit_in_bytes'",
+        ),
+        refused("no-limit", "sh -c 'echo max > /sys/fs/cgroup/memory.max'"),
+        // A program with another user's rights.
+        "cp /bin/busybox /tmp/id && chmod 4755 /tmp/id && setuidgid 1000 /tmp/id -u\n".to_owned(),
+        "echo processes $(ls /proc | grep -c '^[0-9]')\n".to_owned(),
+    ]
+    .concat()
+}
+
 #[test]
 fn privileged_an_attacker_gets_no_further_than_its_own_container() {
     on_a_machine(async |machine| {
@@ -273,62 +327,23 @@ fn privileged_an_attacker_gets_no_further_than_its_own_container() {
         assert_eq!(line(&mut events, &victim.id).await, "ready");
         let neighbour = address(&node, &victim.id).await.to_string();
         let gateway = machine.config.instance_network.gateway().to_string();
-        let script = [
-            // Frames of its own making: forged ARP, and reading what others send.
-            refused(
-                "arp-forging",
-                &format!("arping -U -c 1 -w 1 -I eth0 {neighbour}"),
-            ),
-            refused("arp-asking", &format!("arping -c 1 -w 1 -I eth0 {gateway}")),
-            refused(
-                "other-address",
-                &format!("ip addr add {neighbour}/32 dev eth0"),
-            ),
-            refused("other-route", "ip route add 169.254.169.254/32 dev eth0"),
-            // The kernel.
-            refused("module-in", "insmod /bin/busybox"),
-            refused("module-out", "rmmod veth"),
-            refused("kernel-log", "dmesg"),
-            refused(
-                "clock",
-                "sh -c 'date -s 2001-01-01; test $(date +%Y) = 2001'",
-            ),
-            refused("swap", "swapon /bin/busybox"),
-            refused("character-device", "mknod /tmp/mem c 1 1"),
-            refused("loop-device", "losetup -f /bin/busybox"),
-            refused(
-                "core-pattern",
-                "sh -c 'echo x > /proc/sys/kernel/core_pattern'",
-            ),
-            refused(
-                "uevent-helper",
-                "sh -c 'echo x > /sys/kernel/uevent_helper'",
-            ),
-            // Other namespaces and groups.
-            refused("namespace-of-init", "nsenter -t 1 -m true"),
-            refused("new-root", "pivot_root / /tmp"),
-            refused(
-                "release-agent",
-                "sh -c 'echo x > /sys/fs/cgroup/memory/release_agent'",
-            ),
-            refused(
-                "own-limit",
-                "sh -c 'echo 999999999 > /sys/fs/cgroup/memory/memory.limit_in_bytes'",
-            ),
-            refused("no-limit", "sh -c 'echo max > /sys/fs/cgroup/memory.max'"),
-            // A program with another user's rights.
-            "cp /bin/busybox /tmp/id && chmod 4755 /tmp/id && setuidgid 1000 /tmp/id -u\n"
-                .to_owned(),
-            "echo processes $(ls /proc | grep -c '^[0-9]')\n".to_owned(),
-        ]
-        .concat();
-        let outcome = run_to_end(&node, &mut events, &machine.script(&script)).await;
-        assert!(!outcome.text().contains("worked"), "{outcome:#?}");
-        let refusals = outcome.lines.iter().filter(|l| l.ends_with("refused"));
-        assert_eq!(refusals.count(), 18, "{outcome:#?}");
-        let processes = outcome.lines.iter().find(|l| l.starts_with("processes "));
-        let count: u32 = processes.unwrap()["processes ".len()..].parse().unwrap();
-        assert!(count < 8, "it sees more than its own: {outcome:#?}");
+        let _host = TcpListener::bind("0.0.0.0:7777").unwrap();
+        let script = attack(&neighbour, &gateway);
+        for class in [InstanceClass::Service, InstanceClass::Build] {
+            let mut attacker = machine.script(&script);
+            attacker.class = class;
+            let outcome = run_to_end(&node, &mut events, &attacker).await;
+            let text = outcome.text();
+            let open = text.contains(" open") || text.contains("worked");
+            assert!(!open, "{class:?}: {outcome:#?}");
+            let refusals = outcome.lines.iter().filter(|l| l.ends_with("refused"));
+            assert_eq!(refusals.count(), 18, "{class:?}: {outcome:#?}");
+            let closed = outcome.lines.iter().filter(|l| l.ends_with(" closed"));
+            assert_eq!(closed.count(), 2, "{class:?}: {outcome:#?}");
+            let processes = outcome.lines.iter().find(|l| l.starts_with("processes "));
+            let count: u32 = processes.unwrap()["processes ".len()..].parse().unwrap();
+            assert!(count < 8, "it sees more than its own: {outcome:#?}");
+        }
     });
 }
 

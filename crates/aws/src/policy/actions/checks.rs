@@ -86,7 +86,7 @@ pub fn checks(
             action: action.to_owned(),
             resource,
             provisional,
-            context: context.clone(),
+            context: with_encryption_context(context.clone(), row, action, input),
         });
     };
     for (ask, template) in &row.asks {
@@ -128,6 +128,44 @@ pub fn checks(
         return Err(CheckError::TooMany(operation.to_owned()));
     }
     Ok(checks)
+}
+
+/// A context with that of KMS, for an action that has one.
+fn with_encryption_context(
+    mut context: Context,
+    row: &Operation,
+    action: &str,
+    input: &Value,
+) -> Context {
+    let (_, name) = action.split_once(':').unwrap_or_default();
+    if let Some(member) = row.encryption_contexts.get(name) {
+        set_encryption_context(&mut context, pairs(input, member));
+    }
+    context
+}
+
+/// The pairs of a member that is a map of texts.
+fn pairs<'a>(input: &'a Value, member: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let map = given(input, member).and_then(Value::as_object);
+    map.into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+}
+
+/// Sets the condition keys of an encryption context; without pairs they are missing
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html>).
+pub fn set_encryption_context<'a>(
+    context: &mut Context,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    let mut names = Vec::new();
+    for (name, value) in pairs {
+        context.set(&format!("kms:EncryptionContext:{name}"), value);
+        names.push(name);
+    }
+    if !names.is_empty() {
+        context.set_all("kms:EncryptionContextKeys", names);
+    }
 }
 
 fn resources(
