@@ -120,8 +120,10 @@ mod tests {
         // Each connection to a database in memory has one of its own.
         let one = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
         let pool = one.connect("sqlite::memory:").await.unwrap();
-        let position = |it: &&str| it.contains("services_listed");
-        let before = MIGRATIONS.iter().position(|it| position(&it)).unwrap();
+        let mut migrations = MIGRATIONS.iter();
+        let before = migrations
+            .position(|it| it.contains("services_listed"))
+            .unwrap();
         bring(&pool, 0, before).await;
         let service = json!({
             "id": format!("{:032x}", 7), "name": "it's \"web\"", "label": "abc", "status": "Running",

@@ -23,7 +23,10 @@ use tokio::sync::watch;
 use writer::Progress;
 
 /// Bytes of records that wait to be written. More are not taken: whoever wants to add one is refused.
-const PENDING_BYTES_MAX: usize = 8 << 20;
+const PENDING_BYTES_MAX: usize = 32 << 20;
+/// Bytes of waiting records at which they are written without waiting for the second to pass: thousands of calls a second
+/// must not come near the bound.
+const WRITE_AT_BYTES: usize = 512 << 10;
 /// Bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 256 << 10;
 
@@ -145,7 +148,14 @@ impl Audit {
         if let Some(cause) = &state.failed {
             return Err(AuditError::Failed(cause.clone()));
         }
-        state.add(record)
+        let number = state.add(record)?;
+        let full = state.pending.len() >= WRITE_AT_BYTES && !state.hurry;
+        if full {
+            state.hurry = true;
+            drop(state);
+            self.shared.wake.notify_one();
+        }
+        Ok(number)
     }
 
     /// Adds a record and returns when it is on disk.

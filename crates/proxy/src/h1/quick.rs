@@ -208,11 +208,10 @@ mod tests {
     use super::*;
 
     fn taken(head: &str) -> Option<usize> {
-        let taken = match head.starts_with("HTTP") {
+        match head.starts_with("HTTP") {
             true => response(head.as_bytes(), &mut Room::new()).map(|it| it.head.len()),
             false => request(head.as_bytes(), &mut Room::new()).map(|it| it.head.len()),
-        };
-        taken
+        }
     }
 
     #[test]

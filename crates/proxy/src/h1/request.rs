@@ -140,7 +140,7 @@ pub fn parse<'h, 'b>(head: &'b [u8], room: &'h mut Room<'b>) -> Result<Request<'
     };
     let line = (method, target, version(parsed.version));
     room.clear();
-    room.extend(parsed.headers.iter().map(|header| Header::from(&*header)));
+    room.extend(parsed.headers.iter().map(Header::from));
     understood(head, line, room)
 }
 

@@ -88,7 +88,7 @@ pub fn parse<'h, 'b>(
     };
     let line = (version(parsed.version), status, reason);
     room.clear();
-    room.extend(parsed.headers.iter().map(|header| Header::from(&*header)));
+    room.extend(parsed.headers.iter().map(Header::from));
     understood(head, to_head, line, room)
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn decode_sealed<T: DeserializeOwned>(
 fn unsealed<'a>(sealer: &Sealer, owner: &str, text: &'a str) -> Result<Cow<'a, str>, StoreError> {
     let mut opened = String::new();
     let mut rest = text;
-    for (at, _) in text.match_indices(SEALED_VALUE) {
+    for at in memchr::memmem::find_iter(text.as_bytes(), SEALED_VALUE) {
         if !SEALED_MEMBERS.iter().any(|name| follows(text, at, name)) {
             continue;
         }

@@ -146,3 +146,18 @@ async fn a_file_that_cannot_be_written_refuses() {
     let refused = other.append(record(RecordKind::Event, "a", 1, &large));
     assert!(matches!(refused, Err(AuditError::TooLarge(_))));
 }
+
+#[test]
+fn many_records_do_not_wait_for_the_second_to_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path()).unwrap();
+    let body = json!({"x": "y".repeat(10_000)}).to_string();
+    for number in 0..2 * WRITE_AT_BYTES / body.len() {
+        let id = number.to_string();
+        audit
+            .append(record(RecordKind::Event, &id, 1, &body))
+            .unwrap();
+        let state = audit.shared.lock();
+        assert!(state.pending.len() < WRITE_AT_BYTES || state.hurry);
+    }
+}
