@@ -54,6 +54,16 @@ pub fn remove(table: &str) -> Result<(), NodeError> {
     nft(&[add_table(table), delete_table(table)])
 }
 
+/// Whether the table is in force.
+pub fn stands(table: &str) -> Result<bool, NodeError> {
+    let listed = Command::new("nft")
+        .args(["list", "table", "inet", table])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    Ok(listed.step("start nft")?.success())
+}
+
 fn add_table(table: &str) -> Value {
     json!({"add": {"table": {"family": "inet", "name": table}}})
 }

@@ -3,10 +3,11 @@
 //! When it was off it is switched on and that is noted in [`NOTES`], one empty file per platform; the last platform
 //! to be purged switches it off again. A machine that forwarded already is left as it is.
 
+use super::firewall;
 use crate::error::{NodeError, Step};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -42,6 +43,7 @@ pub fn restore_forwarding(platform: &str) -> Result<(), NodeError> {
             ));
         }
     }
+    forget_the_gone(&notes)?;
     match std::fs::remove_dir(&notes) {
         Ok(()) => {
             let _ = std::fs::remove_dir(NOTES);
@@ -50,6 +52,20 @@ pub fn restore_forwarding(platform: &str) -> Result<(), NodeError> {
         // Another platform relies on it, or is undoing it at the same moment.
         Err(_) => Ok(()),
     }
+}
+
+/// Removes notes of platforms whose firewall is not in force: they went without a purge, perhaps with their network
+/// namespace, whose number another one has now.
+fn forget_the_gone(notes: &Path) -> Result<(), NodeError> {
+    let entries = std::fs::read_dir(notes).step(format!("read {}", notes.display()))?;
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        if !firewall::stands(&name.to_string_lossy())? {
+            // Whoever else removes it at the same moment has the same reason.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn notes() -> Result<PathBuf, NodeError> {
