@@ -395,12 +395,8 @@ impl Endpoint {
         now: Millis,
         error: ApiError,
     ) -> ApiError {
-        let door = Door::Api {
-            model,
-            operation: "unknown",
-            input: &Value::Null,
-        };
-        self.refuse(access_key_id, &surroundings(parts, now), door, error)
+        let around = surroundings(parts, now);
+        self.refuse(access_key_id, &around, unknown(model), error)
             .await
     }
 
@@ -413,14 +409,9 @@ impl Endpoint {
         now: Millis,
         error: ApiError,
     ) -> ApiError {
-        let door = Door::Api {
-            model,
-            operation: "unknown",
-            input: &Value::Null,
-        };
         let (around, code, text) = (surroundings(parts, now), &error.code, &error.message);
         self.trail
-            .stranger(access_key_id, &around, door, code, text);
+            .stranger(access_key_id, &around, unknown(model), code, text);
         error
     }
 
@@ -449,6 +440,15 @@ impl Endpoint {
             regions.push(GLOBAL_REGION);
         }
         regions
+    }
+}
+
+/// A call that was not read as far as its operation.
+fn unknown(model: &Model) -> Door<'_> {
+    Door::Api {
+        model,
+        operation: "unknown",
+        input: &Value::Null,
     }
 }
 

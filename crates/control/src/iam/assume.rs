@@ -6,7 +6,9 @@ use super::identities::Identities;
 use super::sessions::{Holder, Session, Temporary};
 use crate::clock::Chance;
 use crate::endpoint::Caller;
-use apron_aws::policy::{self, Context, Layers, Request, ResourceLayer, Source, evaluate};
+use apron_aws::policy::{
+    self, Context, Decision, Layers, Request, ResourceLayer, Source, evaluate,
+};
 use apron_domain::Millis;
 use std::sync::Arc;
 
@@ -45,6 +47,22 @@ pub enum AssumeFailure {
     },
 }
 
+impl Role {
+    /// What its trust policy alone says of somebody who wants to assume it.
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        let name = format!("trust policy of role {}", self.name);
+        let trust = Source {
+            name: &name,
+            policy: self.trust.policy(),
+        };
+        let layers = Layers {
+            resource: Some(ResourceLayer::Trust(trust)),
+            ..Layers::default()
+        };
+        evaluate(request, &layers)
+    }
+}
+
 impl Identities {
     /// The role of that ARN, when its trust policy lets a service assume it.
     ///
@@ -73,16 +91,7 @@ impl Identities {
             owner: &directory.account,
             context: &context,
         };
-        let name = format!("trust policy of role {}", role.name);
-        let trust = Source {
-            name: &name,
-            policy: role.trust.policy(),
-        };
-        let layers = Layers {
-            resource: Some(ResourceLayer::Trust(trust)),
-            ..Layers::default()
-        };
-        match evaluate(&request, &layers).is_allowed() {
+        match role.decide(&request).is_allowed() {
             true => Ok(role.clone()),
             false => Err(AssumeFailure::NotTrusted {
                 role: role_arn.to_owned(),

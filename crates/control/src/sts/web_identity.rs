@@ -8,7 +8,7 @@ use crate::endpoint::{Call, Caller};
 use crate::iam::{Directory, Entity, Role};
 use crate::web_identity::{TokenError, Verified};
 use apron_aws::ApiError;
-use apron_aws::policy::{self, Layers, Request, ResourceLayer, Source, evaluate};
+use apron_aws::policy::{self, Request};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -54,16 +54,7 @@ impl Sts {
             owner: &directory.account,
             context: &context,
         };
-        let name = format!("trust policy of role {}", role.name);
-        let trust = Source {
-            name: &name,
-            policy: role.trust.policy(),
-        };
-        let layers = Layers {
-            resource: Some(ResourceLayer::Trust(trust)),
-            ..Layers::default()
-        };
-        let decision = evaluate(&request, &layers);
+        let decision = role.decide(&request);
         if !decision.is_allowed() {
             return Err(not_authorized());
         }

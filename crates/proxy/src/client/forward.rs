@@ -25,10 +25,10 @@ impl<C: ClientIo> Client<C> {
         if intake.route.protocol == UpstreamProtocol::H2c {
             return Box::pin(self.forward2(&intake, &mut record)).await;
         }
-        let (mut fresh_only, mut repeats) = (false, 0);
+        let (mut fresh_only, mut repeats, mut first) = (false, 0, true);
         loop {
-            // Nothing has been waited for since the route was looked up, the first time.
-            let route = (repeats == 0 && !fresh_only).then_some(&intake.route);
+            // Nothing has been waited for since the route was looked up, the first time; later it may be another one.
+            let route = std::mem::take(&mut first).then_some(&intake.route);
             let slot = match admit(self, &mut record, route).await {
                 Ok(slot) => slot,
                 Err(NoPlace::ClientGone) => return Next::Reset,
