@@ -45,28 +45,7 @@ pub fn run(options: &Options) -> Result<()> {
     ])?;
     machine::check()?;
     up::build()?;
-    say("building the measurements");
-    process::show(
-        Command::new(env!("CARGO"))
-            .current_dir(workspace::root())
-            .args([
-                "build",
-                "--release",
-                "--quiet",
-                "-p",
-                "apron-bench",
-                "-p",
-                "apron-node",
-                "-p",
-                "apron-oci",
-                "-p",
-                "apron-proxy",
-                "-p",
-                "apron-testkit",
-                "--bins",
-                "--examples",
-            ]),
-    )?;
+    build()?;
     assets::prepare_all()?;
     assets::prepare_peers()?;
     measure(options)
@@ -76,21 +55,23 @@ pub fn run(options: &Options) -> Result<()> {
 fn data_plane(options: &Options) -> Result<()> {
     packages::install_missing(&[packages::BUILD, packages::DATA_PLANE_PEERS])?;
     assets::prepare_peers()?;
-    say("building the proxy and the measurements");
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(workspace::root()).args([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "apron-bench",
-        "-p",
-        "apron-proxy",
-        "--bins",
-        "--examples",
-    ]);
-    process::show(&mut build)?;
+    build()?;
     measure(options)
+}
+
+/// Builds the measurements for release. All of them at once, whichever is asked for: a choice of packages is a choice of their
+/// dependencies' features, and another one would build the dependencies anew.
+fn build() -> Result<()> {
+    say("building the measurements");
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .current_dir(workspace::root())
+        .args(["build", "--release", "--quiet", "--locked"])
+        .args(["-p", "apron-bench", "-p", "apron-builder"])
+        .args(["-p", "apron-node", "-p", "apron-oci"])
+        .args(["-p", "apron-proxy", "-p", "apron-testkit"])
+        .args(["--bins", "--examples"]);
+    process::show(&mut build)
 }
 
 fn measure(options: &Options) -> Result<()> {
