@@ -5,13 +5,17 @@
 
 use crate::error::{StoreError, at};
 use crate::schema;
+use crate::shelf::{Shelf, Touched};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::io::ErrorKind;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Name of the database file in its directory.
@@ -27,6 +31,9 @@ pub(crate) struct Engine {
     file: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
+    shelf: Arc<Shelf>,
+    /// Write transactions so far.
+    begun: AtomicU64,
 }
 
 /// Most pages that one reading connection keeps in memory, in KiB: about 8,000 services. A small database takes what it needs.
@@ -36,7 +43,56 @@ const READER_CACHE_KIB: u32 = 16 << 10;
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A write transaction; dropped without a commit it leaves no trace.
-pub(crate) type WriteTx = Transaction<'static, Sqlite>;
+pub(crate) struct WriteTx {
+    inner: Transaction<'static, Sqlite>,
+    shelf: Arc<Shelf>,
+    /// Grows with every write transaction; the order of their commits.
+    number: u64,
+    /// What it does to services.
+    pub(crate) touched: Touched,
+}
+
+impl WriteTx {
+    /// The place of this transaction in the order of commits.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Makes it last. Once begun it is carried to its end, and what it did to services to the shelf, also when nobody waits for
+    /// it any more.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        if self.touched.is_empty() {
+            return self.inner.commit().await;
+        }
+        let commit = tokio::spawn(async move {
+            self.shelf.committing();
+            let ended = self.inner.commit().await;
+            let touched = ended.is_ok().then_some(self.touched);
+            self.shelf.committed(self.number, touched);
+            ended
+        });
+        match commit.await {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime goes away, and this task with it: nobody is told an end that is not known.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Deref for WriteTx {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.inner
+    }
+}
+
+impl DerefMut for WriteTx {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.inner
+    }
+}
 
 impl Engine {
     pub(crate) async fn open(dir: &Path) -> Result<Engine, StoreError> {
@@ -64,11 +120,18 @@ impl Engine {
             file,
             writer,
             readers,
+            shelf: Arc::default(),
+            begun: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Services in memory.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     pub(crate) fn reader(&self) -> &SqlitePool {
@@ -80,15 +143,22 @@ impl Engine {
     /// When a disk is full SQLite itself rolls back, the client's own rollback then fails, and the client goes on counting an open
     /// transaction on that connection for ever. Such a connection is thrown away.
     pub(crate) async fn write(&self, doing: &'static str) -> Result<WriteTx, StoreError> {
-        match self.writer.begin_with(BEGIN).await {
+        let begun = match self.writer.begin_with(BEGIN).await {
             Err(sqlx::Error::InvalidSavePointStatement) => {
                 let stuck = self.writer.acquire().await.map_err(at(doing))?;
                 tracing::warn!("replacing the writing connection after a failed rollback");
                 stuck.close().await.map_err(at(doing))?;
-                self.writer.begin_with(BEGIN).await.map_err(at(doing))
+                self.writer.begin_with(BEGIN).await
             }
-            begun => begun.map_err(at(doing)),
-        }
+            begun => begun,
+        };
+        Ok(WriteTx {
+            inner: begun.map_err(at(doing))?,
+            shelf: Arc::clone(&self.shelf),
+            // It holds the write lock from here on: nobody else counts.
+            number: self.begun.fetch_add(1, Ordering::Relaxed) + 1,
+            touched: Touched::default(),
+        })
     }
 
     /// Rewrites the file without what earlier versions left in free pages, and empties the log beside it.

@@ -20,6 +20,7 @@ mod schema;
 mod seal;
 mod secrets;
 mod services;
+mod shelf;
 mod vault;
 
 pub use customer_keys::{KEY_RECORDS, customer_key_id, customer_key_of};
@@ -82,6 +83,10 @@ impl Store {
         if moved + sealed > 0 {
             tracing::info!(moved, sealed, "values of an earlier version are sealed");
             store.engine().forget_free_pages().await?;
+        }
+        if let Err(error) = store.services_fill().await {
+            // Whoever lists the services reads them from the database then, and is told.
+            tracing::error!(%error, "the list of services is not kept in memory");
         }
         // What only former master keys opened is sealed anew by now.
         store.former_masters_drop()?;

@@ -10,6 +10,7 @@ use crate::seal::Sealer;
 use crate::{PAGE_RECORDS_MAX, Store};
 use apron_domain::service::ServiceSummary;
 use apron_domain::{Millis, Operation, Service, ServiceId, ServiceStatus};
+use std::sync::Arc;
 
 /// Services that are read out of their records before others get their turn.
 const OPENED_AT_ONCE: usize = 32;
@@ -42,14 +43,29 @@ impl Store {
 
     /// One service, also a deleted one.
     pub async fn service_get(&self, id: &ServiceId) -> Result<Option<Service>, StoreError> {
+        let shared = self.service_look(id).await?;
+        Ok(shared.map(Arc::unwrap_or_clone))
+    }
+
+    /// The same for who only looks at it.
+    pub async fn service_look(&self, id: &ServiceId) -> Result<Option<Arc<Service>>, StoreError> {
         let doing = "read the service";
+        let shelf = self.engine().shelf();
+        if let Some(service) = shelf.get(id) {
+            return Ok(Some(service));
+        }
+        let generation = shelf.generation();
         let row: Option<Row> = sqlx::query_as("SELECT version, record FROM services WHERE id = ?")
             .bind(id.as_str())
             .fetch_optional(self.engine().reader())
             .await
             .map_err(at(doing))?;
-        row.map(|row| decode_sealed(self.sealer(), id.as_str(), doing, &row))
-            .transpose()
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let service = Arc::new(decode_sealed(self.sealer(), id.as_str(), doing, &row)?);
+        shelf.keep(generation, &service);
+        Ok(Some(service))
     }
 
     /// The service of that name that is not deleted.
@@ -72,6 +88,10 @@ impl Store {
         after: Option<&(Millis, ServiceId)>,
         limit: u32,
     ) -> Result<Vec<ServiceSummary>, StoreError> {
+        let limit = limit.min(PAGE_RECORDS_MAX);
+        if let Some(page) = self.engine().shelf().page(after, limit as usize) {
+            return Ok(page);
+        }
         let doing = "list services";
         let (time, id) = after.map_or((-1, ""), |(time, id)| (column(*time), id.as_str()));
         let rows: Vec<Row> = sqlx::query_as(
@@ -79,14 +99,25 @@ impl Store {
         )
         .bind(time)
         .bind(id)
-        .bind(limit.min(PAGE_RECORDS_MAX))
+        .bind(limit)
         .fetch_all(self.engine().reader())
         .await
         .map_err(at(doing))?;
-        let known = SEALED_RECORD_VERSION;
-        rows.iter()
-            .map(|row| from_version(doing, row, known))
-            .collect()
+        summaries(doing, &rows)
+    }
+
+    /// Reads what lists show into memory. Nothing is committed meanwhile.
+    pub(crate) async fn services_fill(&self) -> Result<(), StoreError> {
+        let doing = "read the list of services";
+        let mut tx = self.engine().write(doing).await?;
+        let rows: Vec<Row> =
+            sqlx::query_as("SELECT version, summary FROM services WHERE deleted = 0")
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(at(doing))?;
+        let shelf = self.engine().shelf();
+        shelf.fill(tx.number(), summaries(doing, &rows)?);
+        Ok(())
     }
 
     /// Every service that is not deleted, oldest first.
@@ -146,9 +177,16 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(at(doing))?;
+        tx.touched.dropped = done.rows_affected() > 0;
         tx.commit().await.map_err(at(doing))?;
         Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
     }
+}
+
+fn summaries(doing: &'static str, rows: &[Row]) -> Result<Vec<ServiceSummary>, StoreError> {
+    rows.iter()
+        .map(|row| from_version(doing, row, SEALED_RECORD_VERSION))
+        .collect()
 }
 
 fn is_deleted(service: &Service) -> bool {
@@ -211,6 +249,7 @@ async fn insert(
     .execute(&mut **tx)
     .await
     .map_err(at(doing))?;
+    tx.touched.stored.push(service.clone());
     Ok(())
 }
 
@@ -257,7 +296,10 @@ pub(crate) async fn put_in(
             doing,
             format!("service {}", service.id),
         )),
-        _ => Ok(()),
+        _ => {
+            tx.touched.stored.push(service.clone());
+            Ok(())
+        }
     }
 }
 

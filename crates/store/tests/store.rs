@@ -4,6 +4,7 @@
 mod store {
     mod crash;
     mod faults;
+    mod memory;
     mod pages;
     mod privileged;
     mod race;

@@ -127,7 +127,9 @@ async fn no_change_of_many_is_lost() {
         });
     }
     tasks.join_all().await;
-    let updated = store
+    // A handle does not see what another one commits.
+    let fresh = Store::open(dir.path()).await.unwrap();
+    let updated = fresh
         .service_get(&service.id)
         .await
         .unwrap()
