@@ -3,9 +3,12 @@
 //! The texts are those of AWS's own framework, so that people find them: `1 validation error detected: Value 'x' at
 //! 'serviceName' failed to satisfy constraint: Member must have length less than or equal to 40`.
 
+mod place;
+
 use crate::error::ApiError;
 use crate::model::{Bounds, Model, Shape, Text};
-use serde_json::{Map, Number, Value};
+use place::Place;
+use serde_json::{Number, Value};
 use std::fmt::Write as _;
 
 /// Broken constraints reported in one answer.
@@ -17,97 +20,77 @@ const ECHO_CHARS_MAX: usize = 128;
 ///
 /// # Errors
 /// `SerializationException` that names the place and the two types.
-pub fn coerce(model: &Model, shape: &str, value: Value) -> Result<Value, ApiError> {
-    coerce_at(model, shape, value, "")
+pub fn coerce(model: &Model, shape: &str, mut value: Value) -> Result<Value, ApiError> {
+    coerce_at(model, shape, &mut value, &Place::Top)?;
+    Ok(value)
 }
 
-fn coerce_at(model: &Model, shape: &str, value: Value, path: &str) -> Result<Value, ApiError> {
+fn coerce_at(
+    model: &Model,
+    shape: &str,
+    value: &mut Value,
+    place: &Place<'_>,
+) -> Result<(), ApiError> {
     match (model.shape(shape), value) {
-        (Shape::Structure(structure), Value::Object(mut given)) => {
-            let mut out = Map::new();
-            for (name, member) in &structure.members {
-                match given.remove(name) {
-                    None | Some(Value::Null) => {}
-                    Some(v) => {
-                        let v =
-                            coerce_at(model, &member.shape, v, &join(path, &lower_first(name)))?;
-                        out.insert(name.clone(), v);
-                    }
+        (Shape::Structure(structure), Value::Object(given)) => {
+            given.retain(|name, v| !v.is_null() && structure.members.contains_key(name));
+            for (name, v) in given {
+                if let Some(member) = structure.members.get(name) {
+                    coerce_at(model, &member.shape, v, &Place::Member(place, name))?;
                 }
             }
-            Ok(Value::Object(out))
         }
         (Shape::List { member, .. }, Value::Array(items)) => {
-            let items = items.into_iter().filter(|item| !item.is_null()).enumerate();
-            let item = |(i, v)| {
-                coerce_at(
-                    model,
-                    &member.shape,
-                    v,
-                    &join(path, &format!("{}.member", i + 1)),
-                )
-            };
-            items
-                .map(item)
-                .collect::<Result<Vec<Value>, ApiError>>()
-                .map(Value::Array)
+            items.retain(|item| !item.is_null());
+            for (i, v) in items.iter_mut().enumerate() {
+                coerce_at(model, &member.shape, v, &Place::Item(place, i))?;
+            }
         }
         (Shape::Map { value: of, .. }, Value::Object(entries)) => {
-            let entries = entries
-                .into_iter()
-                .filter(|(_, v)| !v.is_null())
-                .enumerate();
-            let entry = |(i, (k, v))| {
-                let v = coerce_at(
-                    model,
-                    &of.shape,
-                    v,
-                    &join(path, &format!("{}.value", i + 1)),
-                )?;
-                Ok((k, v))
-            };
-            entries
-                .map(entry)
-                .collect::<Result<Map<String, Value>, ApiError>>()
-                .map(Value::Object)
+            entries.retain(|_, v| !v.is_null());
+            for (i, (_, v)) in entries.iter_mut().enumerate() {
+                coerce_at(model, &of.shape, v, &Place::Entry(place, i))?;
+            }
         }
-        (Shape::Integer(_), Value::Number(n)) => whole(
-            &n,
-            i64::from(i32::MIN),
-            i64::from(i32::MAX),
-            "Integer",
-            path,
-        ),
-        (Shape::Long(_), Value::Number(n)) => whole(&n, i64::MIN, i64::MAX, "Long", path),
-        (Shape::Double(_) | Shape::Float(_) | Shape::Timestamp { .. }, v @ Value::Number(_))
-        | (Shape::String(_) | Shape::Blob(_), v @ Value::String(_))
-        | (Shape::Boolean {}, v @ Value::Bool(_)) => Ok(v),
-        (shape, v) => Err(mistyped(given_type(&v), wanted_type(shape), path)),
+        (Shape::Integer(_), Value::Number(n)) => {
+            *n = whole(n, i32::MIN.into(), i32::MAX.into(), "Integer", place)?;
+        }
+        (Shape::Long(_), Value::Number(n)) => *n = whole(n, i64::MIN, i64::MAX, "Long", place)?,
+        (Shape::Double(_) | Shape::Float(_) | Shape::Timestamp { .. }, Value::Number(_))
+        | (Shape::String(_) | Shape::Blob(_), Value::String(_))
+        | (Shape::Boolean {}, Value::Bool(_)) => {}
+        (shape, v) => return Err(mistyped(given_type(v), wanted_type(shape), place)),
     }
+    Ok(())
 }
 
-fn whole(n: &Number, min: i64, max: i64, wanted: &str, path: &str) -> Result<Value, ApiError> {
+fn whole(
+    n: &Number,
+    min: i64,
+    max: i64,
+    wanted: &str,
+    place: &Place<'_>,
+) -> Result<Number, ApiError> {
     let exact = n.as_i64().or_else(|| {
         n.as_f64()
             .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
             .map(|f| f as i64)
     });
     match exact {
-        Some(i) if (min..=max).contains(&i) => Ok(Value::from(i)),
-        _ => Err(mistyped("NUMBER_VALUE", wanted, path)),
+        Some(i) if (min..=max).contains(&i) => Ok(Number::from(i)),
+        _ => Err(mistyped("NUMBER_VALUE", wanted, place)),
     }
 }
 
-fn mistyped(given: &str, wanted: &str, path: &str) -> ApiError {
+fn mistyped(given: &str, wanted: &str, place: &Place<'_>) -> ApiError {
     let article = if wanted.starts_with(['A', 'E', 'I', 'O', 'U']) {
         "an"
     } else {
         "a"
     };
-    let place = if path.is_empty() {
-        "the top of the request".to_owned()
-    } else {
-        format!("'{path}'")
+    let place = match place.is_top() {
+        true => "the top of the request".to_owned(),
+        false => format!("'{place}'"),
     };
     ApiError::serialization(format!(
         "{given} can not be converted to {article} {wanted} at {place}"
@@ -151,7 +134,7 @@ pub fn check(model: &Model, shape: &str, value: &Value) -> Result<(), ApiError> 
         model,
         broken: Vec::new(),
     };
-    found.visit(shape, value, "");
+    found.visit(shape, value, &Place::Top);
     let count = found.broken.len();
     if count == 0 {
         return Ok(());
@@ -172,7 +155,7 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    fn visit(&mut self, shape: &str, value: &Value, path: &str) {
+    fn visit(&mut self, shape: &str, value: &Value, place: &Place<'_>) {
         match (self.model.shape(shape), value) {
             (Shape::Structure(structure), Value::Object(given)) => {
                 for name in structure
@@ -180,21 +163,21 @@ impl Findings<'_> {
                     .iter()
                     .filter(|name| !given.contains_key(*name))
                 {
-                    let path = join(path, &lower_first(name));
+                    let place = Place::Member(place, name);
                     self.broken.push(format!(
-                        "Value null at '{path}' failed to satisfy constraint: Member must not be null"
+                        "Value null at '{place}' failed to satisfy constraint: Member must not be null"
                     ));
                 }
                 for (name, v) in given {
                     if let Some(member) = structure.members.get(name) {
-                        self.visit(&member.shape, v, &join(path, &lower_first(name)));
+                        self.visit(&member.shape, v, &Place::Member(place, name));
                     }
                 }
             }
             (Shape::List { member, bounds, .. }, Value::Array(items)) => {
-                self.length(items.len(), *bounds, None, path);
+                self.length(items.len(), *bounds, None, place);
                 for (i, v) in items.iter().enumerate() {
-                    self.visit(&member.shape, v, &join(path, &format!("{}.member", i + 1)));
+                    self.visit(&member.shape, v, &Place::Item(place, i));
                 }
             }
             (
@@ -206,80 +189,81 @@ impl Findings<'_> {
                 },
                 Value::Object(entries),
             ) => {
-                self.length(entries.len(), *bounds, None, path);
+                self.length(entries.len(), *bounds, None, place);
                 for (i, (k, v)) in entries.iter().enumerate() {
-                    let place = join(path, &(i + 1).to_string());
-                    self.visit(&key.shape, &Value::from(k.as_str()), &join(&place, "key"));
-                    self.visit(&of.shape, v, &join(&place, "value"));
+                    if let Shape::String(text) = self.model.shape(&key.shape) {
+                        self.text(text, k, &Place::Key(place, i));
+                    }
+                    self.visit(&of.shape, v, &Place::Entry(place, i));
                 }
             }
-            (Shape::String(text), Value::String(s)) => self.text(text, s, path),
+            (Shape::String(text), Value::String(s)) => self.text(text, s, place),
             (Shape::Blob(bounds), Value::String(s)) => {
-                self.length(s.len() / 4 * 3, *bounds, None, path)
+                self.length(s.len() / 4 * 3, *bounds, None, place)
             }
             (
                 Shape::Integer(b) | Shape::Long(b) | Shape::Double(b) | Shape::Float(b),
                 Value::Number(n),
             ) => {
-                self.range(n, *b, path);
+                self.range(n, *b, place);
             }
             _ => {}
         }
     }
 
-    fn fail(&mut self, value: Option<&str>, path: &str, constraint: &str) {
+    fn fail(&mut self, value: Option<&str>, place: &Place<'_>, constraint: &str) {
         let echo = value.map_or(String::new(), |v| {
             format!(" '{}'", shortened(v, ECHO_CHARS_MAX))
         });
         self.broken.push(format!(
-            "Value{echo} at '{path}' failed to satisfy constraint: {constraint}"
+            "Value{echo} at '{place}' failed to satisfy constraint: {constraint}"
         ));
     }
 
-    fn length(&mut self, length: usize, bounds: Bounds, value: Option<&str>, path: &str) {
+    fn length(&mut self, length: usize, bounds: Bounds, value: Option<&str>, place: &Place<'_>) {
         let length = length as f64;
         if let Some(min) = bounds.min.filter(|min| length < *min) {
             self.fail(
                 value,
-                path,
+                place,
                 &format!("Member must have length greater than or equal to {min}"),
             );
         }
         if let Some(max) = bounds.max.filter(|max| length > *max) {
             self.fail(
                 value,
-                path,
+                place,
                 &format!("Member must have length less than or equal to {max}"),
             );
         }
     }
 
-    fn range(&mut self, number: &Number, bounds: Bounds, path: &str) {
+    fn range(&mut self, number: &Number, bounds: Bounds, place: &Place<'_>) {
         let (value, text) = (number.as_f64().unwrap_or_default(), number.to_string());
         if let Some(min) = bounds.min.filter(|min| value < *min) {
             self.fail(
                 Some(&text),
-                path,
+                place,
                 &format!("Member must have value greater than or equal to {min}"),
             );
         }
         if let Some(max) = bounds.max.filter(|max| value > *max) {
             self.fail(
                 Some(&text),
-                path,
+                place,
                 &format!("Member must have value less than or equal to {max}"),
             );
         }
     }
 
-    fn text(&mut self, text: &Text, value: &str, path: &str) {
+    fn text(&mut self, text: &Text, value: &str, place: &Place<'_>) {
         let echo = Some(value).filter(|_| !text.sensitive);
-        self.length(value.chars().count(), text.bounds, echo, path);
+        self.length(value.chars().count(), text.bounds, echo, place);
         if !text.values.is_empty() && !text.values.iter().any(|allowed| allowed == value) {
             let set = text.values.join(", ");
             self.fail(
                 echo,
-                path,
+                place,
                 &format!("Member must satisfy enum value set: [{set}]"),
             );
         }
@@ -292,7 +276,7 @@ impl Findings<'_> {
                 "Member must satisfy regular expression pattern: {}",
                 pattern.source()
             );
-            self.fail(echo, path, &constraint);
+            self.fail(echo, place, &constraint);
         }
     }
 }
@@ -303,19 +287,4 @@ pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
         Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
         None => text.to_owned(),
     }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
-}
-
-fn lower_first(name: &str) -> String {
-    let mut chars = name.chars();
-    chars.next().map_or(String::new(), |first| {
-        first.to_ascii_lowercase().to_string() + chars.as_str()
-    })
 }
