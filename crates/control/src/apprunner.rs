@@ -51,15 +51,17 @@ impl ApiService for AppRunner {
 
     async fn call(&self, call: Call) -> Result<Value, ApiError> {
         match call.operation.as_str() {
-            "CreateService" => output(Box::pin(self.service_create(read(call.input)?)).await?),
-            "DescribeService" => output(self.service_describe(read(call.input)?).await?),
-            "ListServices" => output(self.service_list(read(call.input)?).await?),
-            "UpdateService" => output(self.service_update(read(call.input)?).await?),
-            "DeleteService" => output(self.service_delete(read(call.input)?).await?),
-            "PauseService" => output(self.service_pause(read(call.input)?).await?),
-            "ResumeService" => output(self.service_resume(read(call.input)?).await?),
+            "CreateService" => Ok(Box::pin(self.service_create(read(call.input)?))
+                .await?
+                .into()),
+            "DescribeService" => Ok(self.service_describe(read(call.input)?).await?.into()),
+            "ListServices" => self.service_list(read(call.input)?).await,
+            "UpdateService" => Ok(self.service_update(read(call.input)?).await?.into()),
+            "DeleteService" => Ok(self.service_delete(read(call.input)?).await?.into()),
+            "PauseService" => Ok(self.service_pause(read(call.input)?).await?.into()),
+            "ResumeService" => Ok(self.service_resume(read(call.input)?).await?.into()),
             "StartDeployment" => output(self.deployment_start(read(call.input)?).await?),
-            "ListOperations" => output(self.operation_list(read(call.input)?).await?),
+            "ListOperations" => self.operation_list(read(call.input)?).await,
             "ListTagsForResource" => output(self.tag_list(read(call.input)?).await?),
             "TagResource" => output(self.tag_add(read(call.input)?).await?),
             "UntagResource" => output(self.tag_remove(read(call.input)?).await?),

@@ -181,15 +181,18 @@ impl Endpoint {
         };
         let result = self.perform(request, now, &mut journey).await;
         let took_ms = self.clock.now().since(now);
-        let encoded = match &result {
-            Ok(encoded) => encoded.clone(),
-            Err(error) => answer::error(journey.model, error, &journey.request_id),
+        let (encoded, refused) = match result {
+            Ok(encoded) => (encoded, None),
+            Err(error) => {
+                let encoded = answer::error(journey.model, &error, &journey.request_id);
+                (encoded, Some(error.code))
+            }
         };
         tracing::info!(
             service = journey.model.map(|model| model.service.as_str()),
             operation = journey.operation,
             status = encoded.status,
-            error = result.err().map(|error| error.code),
+            error = refused,
             access_key_id = journey.access_key_id,
             request_id = journey.request_id,
             took_ms,

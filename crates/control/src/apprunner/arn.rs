@@ -3,10 +3,11 @@
 use super::{AppRunner, not_found, store_failed};
 use apron_aws::{ApiError, Arn};
 use apron_domain::{Service, ServiceId, ServiceStatus};
+use std::sync::Arc;
 
 impl AppRunner {
     /// The service an ARN names, deleted ones included while they are remembered.
-    pub(crate) async fn service_by_arn(&self, arn: &str) -> Result<Service, ApiError> {
+    pub(crate) async fn service_by_arn(&self, arn: &str) -> Result<Arc<Service>, ApiError> {
         let missing = || {
             not_found(format!(
                 "Service with the provided ARN was not found: {arn}."
@@ -16,7 +17,7 @@ impl AppRunner {
         let service = self
             .engine
             .store
-            .service_get(&id)
+            .service_look(&id)
             .await
             .map_err(store_failed)?
             .ok_or_else(missing)?;
@@ -39,7 +40,7 @@ impl AppRunner {
                 "Service with the provided ARN was deleted: {arn}."
             )));
         }
-        Ok(service)
+        Ok(Arc::unwrap_or_clone(service))
     }
 
     fn service_id(&self, arn: &str) -> Option<ServiceId> {

@@ -3,16 +3,35 @@
 use super::{AppRunner, code};
 use apron_domain::service::ServiceSummary;
 use apron_domain::{Operation, Service, ServiceConfig};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// `{Service, OperationId}`; the operation is absent where a call had nothing to do.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug)]
 pub struct ServiceAnswer {
     pub service: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<String>,
+}
+
+// By hand: serde would copy what is a value already.
+impl From<ServiceAnswer> for Value {
+    fn from(answer: ServiceAnswer) -> Value {
+        with_text(
+            "Service",
+            answer.service,
+            "OperationId",
+            answer.operation_id,
+        )
+    }
+}
+
+/// `{<name>: <value>}` and, if there is one, a text.
+pub(super) fn with_text(name: &str, value: Value, text_name: &str, text: Option<String>) -> Value {
+    let mut members = Map::new();
+    members.insert(name.to_owned(), value);
+    if let Some(text) = text {
+        members.insert(text_name.to_owned(), Value::String(text));
+    }
+    Value::Object(members)
 }
 
 impl AppRunner {

@@ -1,11 +1,11 @@
 //! `DescribeService`, `ListServices`, `ListOperations`.
 
-use super::output::ServiceAnswer;
+use super::output::{ServiceAnswer, with_text};
 use super::service_lifecycle::ByArn;
 use super::{AppRunner, page, store_failed};
 use apron_aws::ApiError;
 use apron_domain::{OperationId, ServiceId};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Entries on a page when the caller does not say. The API reference promises everything in one response then; this is
@@ -27,20 +27,9 @@ pub struct ListOperations {
     list: List,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ServiceList {
-    service_summary_list: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct OperationList {
-    operation_summary_list: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
+/// `{<name>: <entries>}` with the token of the next page.
+fn listed(name: &str, entries: Vec<Value>, next_token: Option<String>) -> Value {
+    with_text(name, Value::Array(entries), "NextToken", next_token)
 }
 
 impl List {
@@ -55,7 +44,7 @@ impl AppRunner {
         Ok(self.answer(&service, None))
     }
 
-    pub(super) async fn service_list(&self, input: List) -> Result<ServiceList, ApiError> {
+    pub(super) async fn service_list(&self, input: List) -> Result<Value, ApiError> {
         let after = match &input.next_token {
             Some(token) => {
                 let (at, id) = page::place(token)?;
@@ -74,16 +63,12 @@ impl AppRunner {
         let more = found.len() > wanted;
         found.truncate(wanted);
         let last = found.last().filter(|_| more);
-        Ok(ServiceList {
-            next_token: last.map(|s| page::token(s.created_at, s.id.as_str())),
-            service_summary_list: found.iter().map(|s| self.service_summary(s)).collect(),
-        })
+        let next_token = last.map(|s| page::token(s.created_at, s.id.as_str()));
+        let entries = found.iter().map(|s| self.service_summary(s)).collect();
+        Ok(listed("ServiceSummaryList", entries, next_token))
     }
 
-    pub(super) async fn operation_list(
-        &self,
-        input: ListOperations,
-    ) -> Result<OperationList, ApiError> {
+    pub(super) async fn operation_list(&self, input: ListOperations) -> Result<Value, ApiError> {
         let service = self.service_by_arn(&input.service_arn).await?;
         let after = match &input.list.next_token {
             Some(token) => {
@@ -103,12 +88,12 @@ impl AppRunner {
         let more = found.len() > wanted;
         found.truncate(wanted);
         let last = found.last().filter(|_| more);
-        Ok(OperationList {
-            next_token: last.map(|o| page::token(o.started_at, o.id.as_str())),
-            operation_summary_list: found
-                .iter()
-                .map(|o| self.operation_output(o, &service))
-                .collect(),
-        })
+        let next_token = last.map(|o| page::token(o.started_at, o.id.as_str()));
+        let entries = found.iter().map(|o| self.operation_output(o, &service));
+        Ok(listed(
+            "OperationSummaryList",
+            entries.collect(),
+            next_token,
+        ))
     }
 }

@@ -40,6 +40,10 @@ const CONNECTIONS: usize = 4;
 /// Verifications of a signature that are timed.
 const VERIFICATIONS: u32 = 20_000;
 
+/// How long one look lasts at whether the control plane is at rest, and how many there are at most.
+const SETTLE_LOOK: Duration = Duration::from_millis(500);
+const SETTLE_LOOKS_MAX: u32 = 120;
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
@@ -61,6 +65,7 @@ fn measure(time: Duration) -> Result<()> {
         world.settings.services_max = services;
         seed::services(&world, services)?;
         let site = Running::begin(&world)?;
+        settle()?;
         for (what, target, bodies) in [
             ("DescribeService", "DescribeService", site.describes()?),
             ("a page of ListServices", "ListServices", site.pages()?),
@@ -186,6 +191,18 @@ impl Running {
         let report = Report::from_json(&String::from_utf8(said.stdout)?)?;
         Ok((report, processor_time() - before))
     }
+}
+
+/// Waits until nothing of the start is left to do: the control plane reads every service then, some of them several times.
+fn settle() -> Result<()> {
+    for _ in 0..SETTLE_LOOKS_MAX {
+        let before = processor_time();
+        std::thread::sleep(SETTLE_LOOK);
+        if processor_time() - before < SETTLE_LOOK / 50 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the control plane does not come to rest")
 }
 
 /// Processor time of this process so far, in user and kernel.
