@@ -63,19 +63,41 @@ pub fn measure(runs: u32) -> Result<String> {
     let application = application::start()?;
     let runs = (runs / RUNS_DIVISOR).max(RUNS_MIN);
     let idle = idle_connections(application)?;
-    let (measured, logged) = loaded(application, runs)?;
+    let names: Vec<_> = contender::names().collect();
+    let (measured, logged) = loaded(application, runs, &names, |_| true)?;
     Ok(report::render(&measured, &idle, runs, logged))
+}
+
+/// Measures the works whose title has this text, of these contenders only; for trying something out.
+pub fn try_out(runs: u32, title: &str, contenders: &[String]) -> Result<String> {
+    let application = application::start()?;
+    let known = contender::names()
+        .filter(|known| contenders.iter().any(|it| it.eq_ignore_ascii_case(known)));
+    let names: Vec<_> = known.collect();
+    ensure!(
+        names.len() == contenders.len(),
+        "the contenders are {}",
+        contender::names().collect::<Vec<_>>().join(", ")
+    );
+    let (measured, _) = loaded(application, runs, &names, |it| it.contains(title))?;
+    Ok(report::works(&measured))
 }
 
 /// Runs every work against every contender, in turns and in an order that differs from turn to turn; answers how many
 /// lines Apron's access log got, too.
-fn loaded(application: SocketAddr, runs: u32) -> Result<(Vec<Measured>, u64)> {
-    let contenders = contender::names()
+fn loaded(
+    application: SocketAddr,
+    runs: u32,
+    names: &[&'static str],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Vec<Measured>, u64)> {
+    let contenders = names
+        .iter()
         .map(|name| Contender::start(name, application))
         .collect::<Result<Vec<_>>>()?;
     let mut measured = Vec::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    for (work, title, _) in WORKS {
+    for (work, title, _) in WORKS.into_iter().filter(|(_, title, _)| wanted(title)) {
         println!("    {title}");
         let mut rows: Vec<_> = contenders
             .iter()

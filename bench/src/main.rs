@@ -31,6 +31,17 @@ struct Arguments {
     /// With `--ratchet`: keep what is counted now in `bench/instructions.json`.
     #[arg(long, requires = "ratchet")]
     keep: bool,
+    /// Only the works of the data plane whose title has this text, and their tables only printed: for trying something out.
+    #[arg(long, conflicts_with_all = ["only", "ratchet"])]
+    work: Option<String>,
+    /// With `--work`: these contenders.
+    #[arg(
+        long,
+        requires = "work",
+        value_delimiter = ',',
+        default_value = "apron-proxy,nginx"
+    )]
+    contenders: Vec<String>,
     /// With `--ratchet`: leave the profiles, for `callgrind_annotate`, in this directory.
     #[arg(long, requires = "ratchet")]
     profiles: Option<std::path::PathBuf>,
@@ -58,6 +69,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.ratchet {
         return data_plane::instructions::ratchet(arguments.keep, arguments.profiles.as_deref());
+    }
+    if let Some(work) = &arguments.work {
+        let tables = data_plane::try_out(arguments.runs, work, &arguments.contenders)?;
+        println!("{tables}");
+        return Ok(());
     }
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let file = assets::checkout().join("bench/results.md");

@@ -26,8 +26,19 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
          machine at the end (1, 5, 15 minutes): {}.\n",
         load()
     );
+    text.push_str(&works(measured));
+    text.push_str(&memory(idle));
+    text
+}
+
+/// The works that were measured, a table for each.
+pub fn works(measured: &[Measured]) -> String {
+    let mut text = String::new();
     for (work, title, _) in WORKS {
         let rows: Vec<_> = measured.iter().filter(|row| row.work == work).collect();
+        if rows.is_empty() {
+            continue;
+        }
         let _ = write!(
             text,
             "\n## Data plane: {title}\n\n| | CPU (µs/request) | min–max | of nginx's | of HAProxy's | requests/s | p50 (µs) \
@@ -59,7 +70,6 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
             );
         }
     }
-    text.push_str(&memory(idle));
     text
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use apron_e2e::wait;
+use apron_link::environment;
 use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{
     Certificate, FromProxy, Route, RouteState, RouteTable, ToProxy, Upstream, VERSION,
@@ -174,6 +175,7 @@ fn inherited(program: &Path, setup: &Setup<'_>, socket: &Path) -> Result<Started
     };
     let mut command = Command::new(program);
     command
+        .envs(environment::tuning())
         .arg("--link")
         .arg(socket)
         .arg("--snapshot")

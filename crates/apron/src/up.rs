@@ -11,6 +11,7 @@ use crate::serve::require_root;
 use anyhow::{Context, Result, bail};
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
+use apron_link::environment;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -102,8 +103,7 @@ fn spawn(paths: &Paths) -> Result<Child> {
         .arg("--run-dir")
         .arg(paths.run())
         .args(["serve", "--detach"])
-        // Huge pages would make the allocator's few megabytes many.
-        .env("MIMALLOC_ALLOW_THP", "0")
+        .envs(environment::tuning())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

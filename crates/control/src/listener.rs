@@ -102,7 +102,10 @@ pub fn tls(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
     let chain = chain.map_err(io::Error::other)?;
     let key =
         PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(io::Error::other)?;
-    let config = ServerConfig::builder()
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
         .with_no_client_auth()
         .with_single_cert(chain, key);
     let mut config = config.map_err(io::Error::other)?;

@@ -3,6 +3,7 @@
 use super::listeners::{Listeners, numbers};
 use super::state::Known;
 use super::{ProxyConfig, ProxyError};
+use apron_link::environment;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -160,8 +161,7 @@ fn command(config: &ProxyConfig, listeners: &Listeners) -> io::Result<Command> {
         .arg(&config.link)
         .arg("--snapshot")
         .arg(config.data.join("routes.json"))
-        // Huge pages would make the allocator's few megabytes many.
-        .env("MIMALLOC_ALLOW_THP", "0")
+        .envs(environment::tuning())
         .stdin(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut mappings = Vec::new();
