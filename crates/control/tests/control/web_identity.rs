@@ -2,6 +2,8 @@
 
 #[path = "web_identity/issuer.rs"]
 mod issuer;
+#[path = "web_identity/rotation.rs"]
+mod rotation;
 
 use crate::root::Root;
 use apron_aws::model;
