@@ -37,7 +37,7 @@ pub struct WebIdentity {
 }
 
 /// A token that is what it says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     /// The provider that vouches for it.
     pub provider: Arc<OidcProvider>,

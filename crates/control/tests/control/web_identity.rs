@@ -2,6 +2,8 @@
 
 #[path = "web_identity/issuer.rs"]
 mod issuer;
+#[path = "web_identity/marks.rs"]
+mod marks;
 #[path = "web_identity/rotation.rs"]
 mod rotation;
 
