@@ -93,7 +93,7 @@ impl Claims {
         if audiences.is_empty() {
             return Err(ClaimsError::Missing("aud"));
         }
-        let (tags, transitive) = tags(&payload.others)?;
+        let Tags { tags, transitive } = Tags::of(&payload.others)?;
         Ok(Claims {
             tags,
             transitive,
@@ -126,38 +126,50 @@ impl Claims {
     }
 }
 
-/// The tags for the session and the keys that go on, in both forms: an object of objects, and a claim for each. What cannot be
-/// understood is refused: a session without a tag may be allowed more than one with it.
-fn tags(claims: &Map<String, Value>) -> Result<(Vec<(String, String)>, Vec<String>), ClaimsError> {
-    let (mut tags, mut transitive) = (Vec::new(), Vec::new());
-    let mut read = |name: &str, part: &str, value: &Value| {
-        let odd = || ClaimsError::Form(name.to_owned());
+/// The tags for the session and the keys that go on.
+#[derive(Default)]
+struct Tags {
+    tags: Vec<(String, String)>,
+    transitive: Vec<String>,
+}
+
+impl Tags {
+    /// In both forms: an object of objects, and a claim for each. What cannot be understood is refused: a session without a tag
+    /// may be allowed more than one with it.
+    fn of(claims: &Map<String, Value>) -> Result<Tags, ClaimsError> {
+        let mut tags = Tags::default();
+        for (name, value) in claims {
+            let odd = || ClaimsError::Form(name.clone());
+            match name.strip_prefix(TAGS) {
+                Some("") => {
+                    for (part, value) in value.as_object().ok_or_else(odd)? {
+                        tags.read(part, value).ok_or_else(odd)?;
+                    }
+                }
+                Some(part) if part.starts_with('/') => {
+                    tags.read(&part[1..], value).ok_or_else(odd)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Reads a part; none: it has not its form.
+    fn read(&mut self, part: &str, value: &Value) -> Option<()> {
         if part == TRANSITIVE_TAG_KEYS {
-            transitive.extend(keys(value).ok_or_else(odd)?);
+            self.transitive.extend(keys(value)?);
         } else if part == PRINCIPAL_TAGS {
-            for (key, value) in value.as_object().ok_or_else(odd)? {
-                tags.push((key.clone(), only(value).ok_or_else(odd)?));
+            for (key, value) in value.as_object()? {
+                self.tags.push((key.clone(), only(value)?));
             }
         } else if let Some(key) = part.strip_prefix(PRINCIPAL_TAGS)
             && let Some(key) = key.strip_prefix('/')
         {
-            tags.push((key.to_owned(), only(value).ok_or_else(odd)?));
+            self.tags.push((key.to_owned(), only(value)?));
         }
-        Ok(())
-    };
-    for (name, value) in claims {
-        match name.strip_prefix(TAGS) {
-            Some("") => {
-                let odd = || ClaimsError::Form(name.clone());
-                for (part, value) in value.as_object().ok_or_else(odd)? {
-                    read(name, part, value)?;
-                }
-            }
-            Some(part) if part.starts_with('/') => read(name, &part[1..], value)?,
-            _ => {}
-        }
+        Some(())
     }
-    Ok((tags, transitive))
 }
 
 fn source_identity(claims: &Map<String, Value>) -> Result<Option<String>, ClaimsError> {
