@@ -1,15 +1,13 @@
 """An application that is after more than it has. What it may do it does with boto3, as others do."""
 
 import ctypes
-import json
 import os
 import ssl
 import urllib.error
-import urllib.parse
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
+from served import serve
 
 PLATFORM = "169.254.170.2"
 TOKEN = "/etc/apron/identity/token"
@@ -72,8 +70,6 @@ def attempts(query):
 
 
 def answer(path, query):
-    if path == "/health":
-        return {"ok": True}
     if path == "/whoami":
         return {"arn": boto3.client("sts").get_caller_identity()["Arn"]}
     if path.startswith("/secret/"):
@@ -84,22 +80,4 @@ def answer(path, query):
     raise KeyError(path)
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
-        try:
-            status, body = 200, answer(url.path, dict(urllib.parse.parse_qsl(url.query)))
-        except Exception as error:
-            status, body = 500, {"error": f"{type(error).__name__}: {error}"}
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *arguments):
-        pass
-
-
-ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+serve(answer)

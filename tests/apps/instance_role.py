@@ -1,15 +1,12 @@
 """An application as people write it: it knows the name of its secret and nothing of the platform it runs on."""
 
-import json
 import os
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
+from served import serve
 
 
-def answer(path):
-    if path == "/health":
-        return {"ok": True}
+def answer(path, _query):
     if path == "/whoami":
         return {"arn": boto3.client("sts").get_caller_identity()["Arn"]}
     if path == "/environment":
@@ -27,21 +24,4 @@ def answer(path):
     raise KeyError(path)
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        try:
-            status, body = 200, answer(self.path)
-        except Exception as error:
-            status, body = 500, {"error": f"{type(error).__name__}: {error}"}
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *arguments):
-        pass
-
-
-ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+serve(answer)

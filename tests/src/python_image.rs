@@ -82,6 +82,7 @@ fn packages_and(application: &Path) -> Result<Vec<u8>> {
         )?;
     }
     archive.append_path_with_name(application, "app.py")?;
+    archive.append_path_with_name(assets::checkout().join("tests/apps/served.py"), "served.py")?;
     archive.into_inner().context("the layer could not be made")
 }
 

@@ -8,6 +8,7 @@ mod deploy;
 mod down;
 mod env;
 mod identity;
+mod issuer;
 mod operate;
 mod paths;
 mod process;
@@ -103,6 +104,11 @@ enum Command {
         #[command(subcommand)]
         command: registry::Command,
     },
+    /// The keys with which the platform vouches for its instances.
+    Issuer {
+        #[command(subcommand)]
+        command: issuer::Command,
+    },
     /// The key that seals secrets in the database.
     Seal {
         #[command(subcommand)]
@@ -137,6 +143,7 @@ fn main() -> ExitCode {
         Command::Deploy(arguments) => deploy::deploy(&paths, arguments),
         Command::Audit { command } => audit::audit(&paths, &command),
         Command::Registry { command } => registry::registry(&paths, command),
+        Command::Issuer { command } => issuer::issuer(&paths, &command),
         Command::Seal { command } => seal::seal(&paths, &command),
         Command::Proxy { command } => proxy::proxy(&paths, command),
         Command::Serve { detach } => serve::serve(&paths, detach),

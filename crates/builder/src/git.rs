@@ -264,6 +264,10 @@ async fn bring(
     if only_trees {
         command.arg("--filter=blob:none");
     }
+    if let Place::Local(..) = remote.place {
+        let program = process::upload_pack();
+        command.arg(format!("--upload-pack={program}"));
+    }
     command
         .arg("--")
         .arg(remote.argument())

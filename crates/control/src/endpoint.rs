@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod caller;
+mod listing;
 mod page_token;
 mod route;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod unsigned;
 
 pub(crate) use answer::request_id;
 pub use caller::{Caller, Principal};
+pub use listing::Listing;
 pub use page_token::{InvalidPageToken, PageToken};
 
 use crate::audit::{Deed, Door, Trail};

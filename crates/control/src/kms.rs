@@ -16,7 +16,7 @@ pub use record::{KeyRecord, KeyState};
 
 use crate::authorizer::{ResourceFacts, ResourcePolicy, ResourceQuestion};
 use crate::clock::Chance;
-use crate::endpoint::{ApiService, Call, InvalidPageToken, PageToken, internal};
+use crate::endpoint::{ApiService, Call, InvalidPageToken, Listing, internal};
 use crate::iam::Document;
 use crate::settings::Settings;
 use apron_aws::policy::Kind;
@@ -108,28 +108,17 @@ fn page<T>(
     marker: Option<&str>,
     limit: Option<usize>,
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
-    let after = marker
-        .map(|text| PageToken::decode::<1>(kind, text))
-        .transpose()
-        .map_err(|_: InvalidPageToken| {
-            error(
-                "InvalidMarkerException",
-                "The marker is not one of this list.",
-            )
-        })?
-        .map(|[name]| name);
-    let limit = limit.unwrap_or(PAGE_ENTRIES_DEFAULT);
-    let mut entries: Vec<T> = entries
-        .into_iter()
-        .filter(|entry| after.as_deref().is_none_or(|after| name(entry) > after))
-        .collect();
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let next = entries
-        .last()
-        .filter(|_| more)
-        .map(|last| PageToken::after([name(last)]).encode(kind));
-    Ok((entries, next))
+    let listing = Listing {
+        kind,
+        token: marker,
+        entries_max: limit.unwrap_or(PAGE_ENTRIES_DEFAULT),
+    };
+    listing.page(entries, name).map_err(|_: InvalidPageToken| {
+        error(
+            "InvalidMarkerException",
+            "The marker is not one of this list.",
+        )
+    })
 }
 
 /// A page's answer: its entries under their name, with the marker of the next page.

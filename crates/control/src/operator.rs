@@ -1,6 +1,7 @@
 //! The small `Apron` API for what the AWS APIs cannot say, in the same protocol, signed the same way.
 
 mod connections;
+mod issuer;
 mod operations;
 mod sealing;
 
@@ -91,6 +92,7 @@ impl ApiService for Operator {
             "CancelOperation" => self.cancel(&call).await,
             "DescribeOperation" => self.describe(&call).await,
             "CompleteConnection" => self.complete_connection(&call).await,
+            "RotateIssuerKey" => self.rotate_issuer_key(&call).await,
             "RotateSealingKey" => self.rotate_sealing_key(&call).await,
             "PutRegistryCredential" | "DeleteRegistryCredential" | "ListRegistryCredentials" => {
                 self.credentials(&call).await

@@ -10,6 +10,7 @@ mod get;
 mod history;
 mod labels;
 mod name;
+mod page;
 mod put;
 mod record;
 mod tags;

@@ -2,6 +2,7 @@
 
 mod assume_role;
 mod duration;
+mod marks;
 mod session_token;
 mod web_identity;
 
@@ -51,7 +52,7 @@ impl ApiService for Sts {
                 Ok(json!({"Account": caller.account, "Arn": caller.arn, "UserId": caller.user_id}))
             }
             "AssumeRole" => self.assume_role(&call),
-            "AssumeRoleWithWebIdentity" => self.assume_role_with_web_identity(&call).await,
+            "AssumeRoleWithWebIdentity" => self.assume_role_with_web_identity(&call),
             "GetSessionToken" => self.get_session_token(&call),
             "GetAccessKeyInfo" => self.get_access_key_info(&call),
             other => Err(ApiError::not_available("STS", other)),

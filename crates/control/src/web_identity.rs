@@ -18,7 +18,7 @@ mod providers;
 pub use claims::{Claims, ClaimsError};
 pub use door::{answer, is_path};
 pub use fetch::FetchSettings;
-pub use issuer::{Bearer, Issuer, TOKEN_LIFE_MS, subject};
+pub use issuer::{Bearer, Issuer, Rotated, TOKEN_LIFE_MS, subject};
 pub use projection::Projection;
 
 use crate::clock::Chance;
@@ -37,7 +37,7 @@ pub struct WebIdentity {
 }
 
 /// A token that is what it says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     /// The provider that vouches for it.
     pub provider: Arc<OidcProvider>,

@@ -25,6 +25,8 @@ mod quotas;
 mod random;
 #[path = "control/rights.rs"]
 mod rights;
+#[path = "control/root.rs"]
+mod root;
 #[path = "control/scaling.rs"]
 mod scaling;
 #[path = "control/sdk.rs"]

@@ -25,6 +25,7 @@ mod source_forms;
 mod source_hooks;
 mod source_moments;
 mod source_push;
+mod source_secrets;
 mod start_failures;
 mod trust;
 mod tutorial;

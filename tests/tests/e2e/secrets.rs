@@ -16,7 +16,7 @@ const ACCESS_TO_SECRETS: [&str; 3] = [
 ];
 
 /// A role that applications act as, with these actions.
-fn instance_role(platform: &Platform, actions: &[&str]) -> Result<String> {
+pub fn instance_role(platform: &Platform, actions: &[&str]) -> Result<String> {
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
         "Principal": {"Service": "tasks.apprunner.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
     let trust = trust.to_string();

@@ -199,7 +199,10 @@ fn a_repository_over_ssh_is_built() -> Result<()> {
     // Of the key nothing is left on the machine but what is sealed.
     let keys = std::fs::read_dir(platform.run_dir().join("keys"))?;
     ensure!(keys.count() == 0, "a key file is left");
-    Ok(())
+    let url = host.url(&bare);
+    crate::source_secrets::are_given_at_run_time_and_not_to_builds(
+        &platform, &work, &bare, &url, &arn,
+    )
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An unmodified boto3 application acts as a role that trusts its token, and gets no further than that.
 
 use anyhow::{Context, Result, ensure};
-use apron_e2e::{Platform, Service, assets, service};
+use apron_e2e::{Platform, Service, assets, run, service};
 use serde_json::{Value, json};
 
 const AUDIENCE: &str = "sts.amazonaws.com";
@@ -84,6 +84,9 @@ pub fn acts_by_its_token_and_no_further(
     input["Tags"] = json!([{"Key": "apron:web-identity", "Value": federated}]);
     let service = platform.create_service_from(&input)?;
     service.settle_as(platform, "RUNNING")?;
+    // The token that it has was signed with a key that signs no more.
+    let told = run::ok(&mut platform.apron(&["issuer", "rotate", "--at-once"]))?;
+    ensure!(told.contains("is published, and signs from"), "{told}");
     let who = ask(&service, platform, "/whoami")?;
     let arn = who["arn"].as_str().unwrap_or_default();
     ensure!(arn.contains(":assumed-role/federated/"), "{who}");

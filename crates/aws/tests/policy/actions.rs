@@ -128,7 +128,7 @@ fn every_operation_of_every_model_has_its_row() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 37 + 8 + 1 + 15 + 89 + 24 + 11 + 17 + 13 + 5);
+    assert_eq!(seen, 37 + 9 + 1 + 15 + 89 + 24 + 11 + 17 + 13 + 5);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Running `git` with nothing of its surroundings, bounded in time and in what it writes.
 
 use super::error::GitError;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -50,6 +51,24 @@ const CONFIG: [(&str, &str); 14] = [
     ("submodule.recurse", "false"),
     ("advice.detachedHead", "false"),
 ];
+
+/// What bounds the memory of a command, whatever a repository holds (git-config). Git's own bounds are for machines that do
+/// nothing else: half a gigabyte of a file at once, no bound of the window in which it looks for differences.
+const MEMORY: [(&str, &str); 7] = [
+    // Larger files are streamed, and not compared with each other.
+    ("core.bigFileThreshold", "8m"),
+    ("core.packedGitWindowSize", "16m"),
+    ("core.packedGitLimit", "64m"),
+    ("core.deltaBaseCacheLimit", "32m"),
+    // The next two are for each thread.
+    ("pack.threads", "2"),
+    ("pack.windowMemory", "32m"),
+    ("pack.deltaCacheSize", "32m"),
+];
+
+/// Bytes of memory that a process of a command may have of its own, whatever a client sends: with differences between large files
+/// that a client has made, or with millions of objects, git takes what it needs.
+const MEMORY_BYTES_MAX: u64 = 1 << 30;
 
 /// A directory that may only grow so far.
 pub(super) struct Watch {
@@ -106,7 +125,15 @@ pub(super) fn git() -> Command {
         .env("GIT_LFS_SKIP_SMUDGE", "1")
         .env("GIT_ALLOW_PROTOCOL", "none");
     add_config(&mut command, &CONFIG);
+    add_config(&mut command, &MEMORY);
     command
+}
+
+/// The program that serves a repository of this machine to a fetch, as git's shell is told it: git hands on no configuration to
+/// commands in another repository.
+pub(super) fn upload_pack() -> String {
+    let options = MEMORY.map(|(name, value)| format!("-c {name}={value}"));
+    format!("git {} upload-pack", options.join(" "))
 }
 
 /// Adds configuration by the environment, where no argument list shows it.
@@ -149,17 +176,33 @@ impl Group {
             std::io::ErrorKind::NotFound => GitError::NotInstalled,
             _ => GitError::io("start git", cause),
         })?;
-        Ok(Group { child })
+        let group = Group { child };
+        group.bound_memory();
+        Ok(group)
+    }
+
+    /// Bounds the memory of the command and of all that it starts from now on; it has hardly begun.
+    fn bound_memory(&self) {
+        let limit = Rlimit {
+            current: Some(MEMORY_BYTES_MAX),
+            maximum: Some(MEMORY_BYTES_MAX),
+        };
+        let bounded = self.id().map(|id| prlimit(Some(id), Resource::Data, limit));
+        if let Some(Err(error)) = bounded {
+            tracing::warn!(%error, "the memory of a git command is not bounded");
+        }
+    }
+
+    /// The process, until it was waited for; its id may be another's afterwards.
+    fn id(&self) -> Option<Pid> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok())?;
+        Pid::from_raw(id)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The id is the child's own until it was waited for; then there is nobody to end.
-        let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else {
-            return;
-        };
-        if let Some(group) = rustix::process::Pid::from_raw(id) {
+        if let Some(group) = self.id() {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }
@@ -259,4 +302,26 @@ fn size_of(dir: &Path) -> u64 {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn a_commands_memory_is_bounded() {
+        let mut command = Command::new("sh");
+        // It looks when it is told to: the bound comes after its start.
+        command
+            .args(["-c", "read -r go; ulimit -d"])
+            .stdin(Stdio::piped());
+        let mut group = Group::start_with(command).unwrap();
+        let mut input = group.child.stdin.take().unwrap();
+        input.write_all(b"go\n").await.unwrap();
+        let said = keep_first(group.child.stdout.take()).await;
+        let kibibytes = MEMORY_BYTES_MAX >> 10;
+        assert_eq!(String::from_utf8_lossy(&said).trim(), kibibytes.to_string());
+        assert!(group.child.wait().await.unwrap().success());
+    }
 }

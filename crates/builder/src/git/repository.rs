@@ -135,7 +135,8 @@ impl Repository {
             &mut command,
             &[
                 ("receive.maxInputSize", bytes_max.as_str()),
-                ("receive.unpackLimit", "100"),
+                // Pushes are kept as packs: a fetch hands on what is in one as it is, and packs single objects anew.
+                ("receive.unpackLimit", "1"),
                 ("receive.denyDeletes", "false"),
                 ("receive.denyNonFastForwards", "false"),
                 ("receive.autogc", "false"),
@@ -220,7 +221,13 @@ impl Repository {
         let mut command = self.command();
         add_config(
             &mut command,
-            &[("gc.auto", "2000"), ("gc.autoDetach", "false")],
+            &[
+                ("gc.auto", "2000"),
+                ("gc.autoPackLimit", "50"),
+                ("gc.autoDetach", "false"),
+                // Large packs are not written anew for the sake of small ones.
+                ("gc.bigPackThreshold", "256m"),
+            ],
         );
         command.args(["gc", "--auto", "--quiet"]);
         run(command, None, super::FETCH_WITHIN)

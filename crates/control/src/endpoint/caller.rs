@@ -1,6 +1,7 @@
 //! Who calls.
 
 use crate::iam::Session;
+use crate::web_identity::Verified;
 use apron_aws::policy;
 use apron_aws::sigv4::Secret;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Caller {
     pub identity: policy::Caller,
     /// The session, for temporary credentials.
     pub session: Option<Arc<Session>>,
+    /// What was proved of the token of an identity provider, for who came with one.
+    pub token: Option<Arc<Verified>>,
 }
 
 impl Caller {
@@ -45,6 +48,7 @@ impl Caller {
             user_id,
             identity,
             session,
+            token: None,
         }
     }
 

@@ -24,6 +24,9 @@ const BODY_IDLE: Duration = Duration::from_secs(60);
 /// Bytes of a request that comes compressed, which pushes do not: what a client says it has.
 const INFLATED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes that are inflated at once: deflate makes at most some thousand of one, so this bounds what is held before it is counted.
+const INFLATE_STEP_BYTES: usize = 4 << 10;
+
 /// Bytes that git may answer to a push.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
@@ -36,40 +39,57 @@ const THROWN_AWAY_BYTES_MAX: usize = 2 << 30;
 
 const RESULT: &str = "application/x-git-receive-pack-result";
 
+/// What a body passes through on its way to git.
+#[derive(Default)]
+struct Pour {
+    inflate: Option<GzDecoder<Vec<u8>>>,
+    inflated: usize,
+}
+
+impl Pour {
+    async fn piece(&mut self, piece: &[u8], to: &mut ChildStdin) -> io::Result<()> {
+        let Some(inflate) = &mut self.inflate else {
+            return to.write_all(piece).await;
+        };
+        for step in piece.chunks(INFLATE_STEP_BYTES) {
+            inflate.write_all(step)?;
+            let plain = std::mem::take(inflate.get_mut());
+            self.inflated += plain.len();
+            if self.inflated > INFLATED_BYTES_MAX {
+                return Err(io::Error::other("the request is too large"));
+            }
+            to.write_all(&plain).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(self, to: &mut ChildStdin) -> io::Result<()> {
+        if let Some(inflate) = self.inflate {
+            to.write_all(&inflate.finish()?).await?;
+        }
+        to.shutdown().await
+    }
+}
+
 /// Writes a request's body to git, and closes it.
 pub(super) async fn feed(mut body: Body, gzip: bool, to: &mut ChildStdin) -> io::Result<()> {
-    let mut inflate = gzip.then(|| GzDecoder::new(Vec::new()));
-    let mut inflated = 0;
+    let mut pour = Pour {
+        inflate: gzip.then(|| GzDecoder::new(Vec::new())),
+        ..Pour::default()
+    };
     loop {
         let frame = tokio::time::timeout(BODY_IDLE, body.frame()).await;
         let Some(frame) = frame.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? else {
-            break;
+            return pour.end(to).await;
         };
         let Ok(piece) = frame.map_err(io::Error::other)?.into_data() else {
             continue;
         };
-        match &mut inflate {
-            None => {
-                if let Err(error) = to.write_all(&piece).await {
-                    throw_away(body).await;
-                    return Err(error);
-                }
-            }
-            Some(inflate) => {
-                inflate.write_all(&piece)?;
-                let plain = std::mem::take(inflate.get_mut());
-                inflated += plain.len();
-                if inflated > INFLATED_BYTES_MAX {
-                    return Err(io::Error::other("the request is too large"));
-                }
-                to.write_all(&plain).await?;
-            }
+        if let Err(error) = pour.piece(&piece, to).await {
+            throw_away(body).await;
+            return Err(error);
         }
     }
-    if let Some(inflate) = inflate {
-        to.write_all(&inflate.finish()?).await?;
-    }
-    to.shutdown().await
 }
 
 /// Reads what is left of a body, within bounds.
@@ -224,23 +244,63 @@ mod tests {
     use std::process::Stdio;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// git ends in the middle of a push that is too large: the client is heard to its end, so that it hears why.
-    #[tokio::test]
-    async fn a_body_that_git_does_not_want_is_read_to_its_end() {
-        const PIECES: usize = 64;
+    const PIECES: usize = 64;
+
+    /// Feeds a git that wants nothing; answers what became of it, and how many pieces were taken.
+    async fn feed_the_deaf(pieces: Vec<Bytes>, gzip: bool) -> (io::Error, usize) {
         let taken = Arc::new(AtomicUsize::new(0));
         let count = taken.clone();
-        let pieces = (0..PIECES).map(move |_| {
+        let pieces = pieces.into_iter().map(move |piece| {
             count.fetch_add(1, Ordering::SeqCst);
-            Ok::<_, Infallible>(Bytes::from(vec![0; 64 << 10]))
+            Ok::<_, Infallible>(piece)
         });
         let body = Body::from_stream(futures_util::stream::iter(pieces));
         let mut command = tokio::process::Command::new("true");
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        let fed = feed(body, false, &mut input).await;
-        assert_eq!(fed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(taken.load(Ordering::SeqCst), PIECES);
+        let fed = feed(body, gzip, &mut input).await;
+        assert!(child.wait().await.unwrap().success());
+        (fed.unwrap_err(), taken.load(Ordering::SeqCst))
+    }
+
+    fn compressed(plain: &[u8]) -> Vec<u8> {
+        let level = flate2::Compression::fast();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// git ends in the middle of a push that is too large: the client is heard to its end, so that it hears why.
+    #[tokio::test]
+    async fn a_body_that_git_does_not_want_is_read_to_its_end() {
+        let plain = vec![Bytes::from(vec![0; 64 << 10]); PIECES];
+        let (error, taken) = feed_the_deaf(plain, false).await;
+        assert_eq!((error.kind(), taken), (io::ErrorKind::BrokenPipe, PIECES));
+
+        let whole = compressed(&vec![0; 16 << 20]);
+        let pieces: Vec<Bytes> = whole.chunks(1 << 10).map(Bytes::copy_from_slice).collect();
+        let count = pieces.len();
+        let (error, taken) = feed_the_deaf(pieces, true).await;
+        assert_eq!((error.kind(), taken), (io::ErrorKind::BrokenPipe, count));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_inflate_is_read_to_its_end() {
+        let noise = vec![Bytes::from_static(b"no gzip at all"); PIECES];
+        let (error, taken) = feed_the_deaf(noise, true).await;
+        assert_eq!((error.kind(), taken), (io::ErrorKind::InvalidInput, PIECES));
+    }
+
+    #[tokio::test]
+    async fn a_small_body_that_becomes_too_large_is_refused() {
+        let mut child = tokio::process::Command::new("cat");
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = child.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let bomb = compressed(&vec![0; INFLATED_BYTES_MAX + (1 << 20)]);
+        let fed = feed(Body::from(bomb), true, &mut input).await;
+        assert_eq!(fed.unwrap_err().to_string(), "the request is too large");
+        drop(input);
         assert!(child.wait().await.unwrap().success());
     }
 }

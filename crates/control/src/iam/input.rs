@@ -3,7 +3,7 @@
 use super::entity::{Holder, Tags};
 use super::errors::{invalid_input, quota};
 use super::quotas;
-use crate::endpoint::{Call, PageToken};
+use crate::endpoint::{Call, Listing};
 use apron_aws::ApiError;
 use serde_json::{Value, json};
 
@@ -85,24 +85,15 @@ pub fn page(
     member: &str,
     items: impl Iterator<Item = (String, Value)>,
 ) -> Result<Value, ApiError> {
-    let after = optional(call, "Marker")
-        .map(|marker| PageToken::decode::<1>(kind, marker))
-        .transpose()
-        .map_err(|_| ApiError::validation("Invalid Marker"))?;
     let limit = call.input.get("MaxItems").and_then(Value::as_u64);
     let limit = limit.unwrap_or(PAGE_ENTRIES_DEFAULT).min(PAGE_ENTRIES_MAX);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let behind = |key: &str| after.as_ref().is_none_or(|[after]| key > after.as_str());
-    let mut items: Vec<(String, Value)> = items
-        .filter(|(key, _)| behind(key))
-        .take(limit.saturating_add(1))
-        .collect();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let marker = items
-        .last()
-        .filter(|_| more)
-        .map(|(key, _)| PageToken::after([key]).encode(kind));
+    let listing = Listing {
+        kind,
+        token: optional(call, "Marker"),
+        entries_max: usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    let page = listing.page(items, |(key, _)| key);
+    let (items, marker) = page.map_err(|_| ApiError::validation("Invalid Marker"))?;
     let entries: Vec<Value> = items.into_iter().map(|(_, value)| value).collect();
-    Ok(json!({ member: entries, "IsTruncated": more, "Marker": marker }))
+    Ok(json!({ member: entries, "IsTruncated": marker.is_some(), "Marker": marker }))
 }

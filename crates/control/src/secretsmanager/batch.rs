@@ -3,7 +3,7 @@
 use super::list::Filter;
 use super::record::{CURRENT, SECRET_RECORDS, SecretRecord};
 use super::{SecretsManager, invalid_parameter};
-use crate::endpoint::{Call, PageToken, internal};
+use crate::endpoint::{Call, Listing, internal};
 use apron_aws::ApiError;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,31 +66,21 @@ impl SecretsManager {
         input: &BatchGet,
         filters: &[Filter],
     ) -> Result<(Vec<String>, Option<String>), ApiError> {
-        let after = input
-            .next_token
-            .as_deref()
-            .map(|text| PageToken::decode::<1>(PAGE_KIND, text))
-            .transpose()
-            .map_err(super::read::bad_page_token)?
-            .map(|[name]| name);
+        let listing = Listing {
+            kind: PAGE_KIND,
+            token: input.next_token.as_deref(),
+            entries_max: input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT),
+        };
         let all = self.store.vault_all::<SecretRecord>(SECRET_RECORDS).await;
         let all = all.map_err(|e| internal(call, "list the secrets", &e))?;
-        let limit = input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT);
-        let mut names: Vec<String> = all
+        let names = all
             .into_iter()
             .filter(|(name, secret)| {
                 secret.destroy_at.is_none()
-                    && after.as_ref().is_none_or(|after| name > after)
                     && filters.iter().all(|filter| filter.passes(name, secret))
             })
-            .map(|(name, _)| name)
-            .collect();
-        let more = names.len() > limit;
-        names.truncate(limit);
-        let next = names
-            .last()
-            .filter(|_| more)
-            .map(|last| PageToken::after([last]).encode(PAGE_KIND));
-        Ok((names, next))
+            .map(|(name, _)| name);
+        let page = listing.page(names, String::as_str);
+        page.map_err(super::read::bad_page_token)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::record::{CURRENT, SECRET_RECORDS, SecretRecord, VersionRecord, day};
 use super::{SECRETS_MAX, SecretsManager, error, invalid_request};
-use crate::endpoint::{Call, InvalidPageToken, PageToken};
+use crate::endpoint::{Call, InvalidPageToken, Listing};
 use apron_aws::ApiError;
 use apron_store::{Change, Changed};
 use serde::Deserialize;
@@ -116,29 +116,19 @@ impl SecretsManager {
     pub(super) async fn list_secret_version_ids(&self, call: &Call) -> Result<Value, ApiError> {
         let input: ListVersions = call.input()?;
         let (name, secret) = self.find(call, &input.secret_id).await?;
-        let after = input
-            .next_token
-            .as_deref()
-            .map(|text| PageToken::decode::<1>(PAGE_KIND, text))
-            .transpose()
-            .map_err(bad_page_token)?
-            .map(|[id]| id);
-        let limit = input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT);
-        let wanted = |id: &String, version: &VersionRecord| {
-            after.as_ref().is_none_or(|after| id > after)
-                && (input.include_deprecated || !version.stages.is_empty())
+        let listing = Listing {
+            kind: PAGE_KIND,
+            token: input.next_token.as_deref(),
+            entries_max: input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT),
         };
-        let mut versions: Vec<(&String, &VersionRecord)> = secret
+        let wanted =
+            |version: &VersionRecord| input.include_deprecated || !version.stages.is_empty();
+        let versions = secret
             .versions
             .iter()
-            .filter(|(id, version)| wanted(id, version))
-            .collect();
-        let more = versions.len() > limit;
-        versions.truncate(limit);
-        let next = versions
-            .last()
-            .filter(|_| more)
-            .map(|(id, _)| PageToken::after([id]).encode(PAGE_KIND));
+            .filter(|(_, version)| wanted(version));
+        let page = listing.page(versions, |(id, _)| id.as_str());
+        let (versions, next) = page.map_err(bad_page_token)?;
         let entries: Vec<Value> = versions
             .into_iter()
             .map(|(id, version)| {

@@ -1,9 +1,8 @@
 //! `DescribeParameters`.
 
 use super::filter::{StringFilter, check_all};
-use super::record::{PARAMETER_RECORDS, ParameterRecord};
-use super::{ParameterStore, bad_page_token, invalid};
-use crate::endpoint::{Call, PageToken, internal};
+use super::{ParameterStore, invalid};
+use crate::endpoint::{Call, Listing};
 use apron_aws::ApiError;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,32 +45,12 @@ impl ParameterStore {
         if input.shared {
             return Ok(json!({ "Parameters": [] }));
         }
-        let after = input
-            .next_token
-            .as_deref()
-            .map(|text| PageToken::decode::<1>(PAGE_KIND, text))
-            .transpose()
-            .map_err(bad_page_token)?
-            .map(|[name]| name);
-        let limit = input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT);
-        let all = self
-            .store
-            .vault_all::<ParameterRecord>(PARAMETER_RECORDS)
-            .await;
-        let all = all.map_err(|e| internal(call, "list the parameters", &e))?;
-        let mut found: Vec<(String, ParameterRecord)> = all
-            .into_iter()
-            .filter(|(name, record)| {
-                after.as_ref().is_none_or(|after| name > after)
-                    && filters.iter().all(|filter| filter.passes(name, record))
-            })
-            .collect();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|(name, _)| PageToken::after([name]).encode(PAGE_KIND));
+        let listing = Listing {
+            kind: PAGE_KIND,
+            token: input.next_token.as_deref(),
+            entries_max: input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT),
+        };
+        let (found, next) = self.page(call, &listing, &filters, |_| true).await?;
         let entries: Vec<Value> = found
             .iter()
             .filter_map(|(name, record)| {

@@ -4,8 +4,8 @@ use super::filter::{StringFilter, check_all};
 use super::name::Selected;
 use super::put::MANAGED_ALIAS;
 use super::record::{PARAMETER_RECORDS, ParameterRecord, SECURE, VersionRecord};
-use super::{ParameterStore, bad_page_token, error, invalid, key_refused, not_found};
-use crate::endpoint::{Call, PageToken, internal};
+use super::{ParameterStore, error, invalid, key_refused, not_found};
+use crate::endpoint::{Call, Listing, internal};
 use crate::kms::{Keyring, Use};
 use apron_aws::ApiError;
 use apron_store::{SealError, StoreError};
@@ -88,40 +88,17 @@ impl ParameterStore {
         }
         check_all(&input.parameter_filters, &["Type", "KeyId", "Label"])?;
         let base = format!("{}/", input.path.trim_end_matches('/'));
-        let after = input
-            .next_token
-            .as_deref()
-            .map(|text| PageToken::decode::<1>(PAGE_KIND, text))
-            .transpose()
-            .map_err(bad_page_token)?
-            .map(|[name]| name);
-        let limit = input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT);
-        let all = self
-            .store
-            .vault_all::<ParameterRecord>(PARAMETER_RECORDS)
-            .await;
-        let all = all.map_err(|e| internal(call, "list the parameters", &e))?;
+        let listing = Listing {
+            kind: PAGE_KIND,
+            token: input.next_token.as_deref(),
+            entries_max: input.max_results.unwrap_or(PAGE_ENTRIES_DEFAULT),
+        };
         let below = |name: &str| {
             let rest = name.strip_prefix(&base).or((base == "/").then_some(name));
             rest.is_some_and(|rest| input.recursive || !rest.contains('/'))
         };
-        let mut found: Vec<(String, ParameterRecord)> = all
-            .into_iter()
-            .filter(|(name, record)| {
-                below(name)
-                    && after.as_ref().is_none_or(|after| name > after)
-                    && input
-                        .parameter_filters
-                        .iter()
-                        .all(|f| f.passes(name, record))
-            })
-            .collect();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|(name, _)| PageToken::after([name]).encode(PAGE_KIND));
+        let filters = &input.parameter_filters;
+        let (found, next) = self.page(call, &listing, filters, below).await?;
         let mut parameters = Vec::with_capacity(found.len());
         for (name, record) in &found {
             let labelled = input

@@ -1,19 +1,17 @@
 //! `AssumeRole`. The caller's policies and the role's trust policy have said yes when this is reached.
 
+use super::marks::Marks;
 use super::{Sts, credentials, denied, duration, error};
 use crate::endpoint::Call;
-use crate::iam::{Document, Entity, Role, Session, SessionHolder, Tags, session_policy};
+use crate::iam::{Document, Entity, Role, Session, SessionHolder, session_policy};
 use apron_aws::policy::{Caller, PolicyError};
 use apron_aws::{ApiError, model};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 /// Characters of session policy, ARNs and tags together that `PackedPolicySize` calls 100 percent.
 const PACKED_CHARS_MAX: usize = 4_096;
 /// Managed policies that may limit a session.
 const POLICY_ARNS_MAX: usize = 10;
-/// Tags of a session.
-const TAGS_MAX: usize = 50;
 
 impl Sts {
     pub(super) fn assume_role(&self, call: &Call) -> Result<Value, ApiError> {
@@ -29,14 +27,20 @@ impl Sts {
                 call.caller.arn
             ))
         })?;
-        self.assumed(call, role)
+        let marks = Marks::asked(&call.input, call.caller.session.as_deref())?;
+        self.assumed(call, role, marks)
     }
 
     /// A session of a role that may be assumed, as the answer has it.
-    pub(super) fn assumed(&self, call: &Call, role: &Role) -> Result<Value, ApiError> {
+    pub(super) fn assumed(
+        &self,
+        call: &Call,
+        role: &Role,
+        marks: Marks,
+    ) -> Result<Value, ApiError> {
         let directory = self.identities.directory();
         let name = text(&call.input, "RoleSessionName").to_owned();
-        let session = self.session(call, role, name.clone())?;
+        let session = self.session(call, role, name.clone(), marks)?;
         let packed = packed_size(&session)?;
         let source_identity = session.source_identity.clone();
         let made = self.identities.issue(session, &*self.chance);
@@ -58,12 +62,16 @@ impl Sts {
         }))
     }
 
-    fn session(&self, call: &Call, role: &Role, name: String) -> Result<Session, ApiError> {
-        let earlier = call.caller.session.as_deref();
+    fn session(
+        &self,
+        call: &Call,
+        role: &Role,
+        name: String,
+        marks: Marks,
+    ) -> Result<Session, ApiError> {
         let chained = matches!(call.caller.identity, Caller::RoleSession { .. });
         let asked = duration::asked(call);
         let seconds = duration::of_role(asked, u64::from(role.max_session_seconds), chained)?;
-        let (tags, transitive) = tags(&call.input, earlier)?;
         Ok(Session {
             holder: SessionHolder::Role {
                 id: role.id.clone(),
@@ -73,9 +81,9 @@ impl Sts {
             expires: call.now.plus(seconds * 1000),
             policy: policy(&call.input)?,
             policy_arns: self.policy_arns(&call.input)?,
-            tags,
-            transitive,
-            source_identity: source_identity(&call.input, earlier)?,
+            tags: marks.tags,
+            transitive: marks.transitive,
+            source_identity: marks.source_identity,
         })
     }
 
@@ -115,55 +123,6 @@ fn policy(input: &Value) -> Result<Option<Document>, ApiError> {
         model::sts().error(shape, refused.to_string())
     };
     given.map(session_policy).transpose().map_err(refused)
-}
-
-/// The tags of the new session, and which of them go on: those of the request, and the transitive ones of the session that
-/// calls, which the request cannot change.
-fn tags(input: &Value, earlier: Option<&Session>) -> Result<(Tags, Vec<String>), ApiError> {
-    let mut tags = Tags::new();
-    let given = input.get("Tags").and_then(Value::as_array);
-    for tag in given.into_iter().flatten() {
-        let key = text(tag, "Key").to_owned();
-        let known = tags.keys().any(|known| known.eq_ignore_ascii_case(&key));
-        if known || key.to_ascii_lowercase().starts_with("aws:") {
-            let text = format!("The session tag key '{key}' is given twice or reserved.");
-            return Err(ApiError::validation(text));
-        }
-        tags.insert(key, text(tag, "Value").to_owned());
-    }
-    let keys = input.get("TransitiveTagKeys").and_then(Value::as_array);
-    let keys = keys.into_iter().flatten().filter_map(Value::as_str);
-    let mut transitive: BTreeSet<String> = keys.map(str::to_owned).collect();
-    if let Some(missing) = transitive.iter().find(|key| !tags.contains_key(*key)) {
-        let text = format!("The transitive tag key '{missing}' is no session tag of the request.");
-        return Err(ApiError::validation(text));
-    }
-    for key in earlier.iter().flat_map(|session| &session.transitive) {
-        if tags.keys().any(|known| known.eq_ignore_ascii_case(key)) {
-            let text = format!("The session tag '{key}' is inherited and cannot be set.");
-            return Err(ApiError::validation(text));
-        }
-        let value = earlier.and_then(|session| session.tags.get(key));
-        tags.insert(key.clone(), value.cloned().unwrap_or_default());
-        transitive.insert(key.clone());
-    }
-    if tags.len() > TAGS_MAX {
-        let text = format!("The session would have more than {TAGS_MAX} tags.");
-        return Err(ApiError::validation(text));
-    }
-    Ok((tags, transitive.into_iter().collect()))
-}
-
-/// Once set, it stays for all sessions made from one another.
-fn source_identity(input: &Value, earlier: Option<&Session>) -> Result<Option<String>, ApiError> {
-    let given = input.get("SourceIdentity").and_then(Value::as_str);
-    let inherited = earlier.and_then(|session| session.source_identity.as_deref());
-    match (given, inherited) {
-        (Some(given), Some(inherited)) if given != inherited => Err(denied(
-            "The SourceIdentity of a session cannot be changed by a session made from it.",
-        )),
-        _ => Ok(given.or(inherited).map(str::to_owned)),
-    }
 }
 
 fn packed_size(session: &Session) -> Result<Option<usize>, ApiError> {

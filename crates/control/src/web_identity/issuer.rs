@@ -2,7 +2,7 @@
 
 use super::jwk::PublicKey;
 use super::jws;
-use super::keys::{self, SigningKey, StoredKey};
+use super::keys::{self, Rotation, SigningKey, StoredKey};
 use crate::clock::Chance;
 use apron_domain::Millis;
 use apron_store::{Store, StoreError};
@@ -40,6 +40,19 @@ pub struct Bearer<'a> {
     pub instance: &'a str,
     /// The ARN of its instance role.
     pub role: &'a str,
+}
+
+/// Another key was asked for, and there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// Its name in tokens.
+    pub key: String,
+    /// From when it signs.
+    pub signs_from: Millis,
+    /// The key that signs until then.
+    pub former: String,
+    /// How long that one is published.
+    pub former_until: Millis,
 }
 
 /// The subject of tokens of a service with a role, as trust policies compare it.
@@ -113,6 +126,41 @@ impl Issuer {
         Ok(json!({"keys": keys.iter().map(SigningKey::jwk).collect::<Vec<Value>>()}))
     }
 
+    /// Another key, published from now on, in place of the one that signs; none: so many are published that it has to wait.
+    ///
+    /// # Errors
+    /// The keys cannot be read or stored.
+    pub async fn rotate(&self, at_once: bool, now: Millis) -> Result<Option<Rotated>, StoreError> {
+        let mut held = self.keys(now).await?;
+        let signing = times(held.as_deref().unwrap_or_default());
+        let rotation = keys::rotation(&signing, at_once, now);
+        // Taken, so that keys that could not be stored are forgotten and read anew.
+        let mut keys = match rotation {
+            Rotation::Full => return Ok(None),
+            _ => held.take().unwrap_or_default(),
+        };
+        match rotation {
+            Rotation::Make(signs_from) => keys.push(generate(signs_from).await?),
+            Rotation::Newest(signs_from) => {
+                if let Some(newest) = keys.last_mut() {
+                    newest.begin_at(signs_from);
+                }
+            }
+            Rotation::Full => {}
+        }
+        self.save(&keys).await?;
+        let former = &keys[keys::signer(&signing, now)];
+        let newest = keys.last().unwrap_or(former);
+        let rotated = Rotated {
+            key: newest.id.clone(),
+            signs_from: newest.signs_from,
+            former: former.id.clone(),
+            former_until: newest.signs_from.plus(keys::AFTER_MS),
+        };
+        *held = Some(keys);
+        Ok(Some(rotated))
+    }
+
     /// The discovery document (OpenID Connect Discovery 1.0, section 3).
     pub fn configuration(&self) -> Value {
         json!({
@@ -140,21 +188,23 @@ impl Issuer {
         let changes = plan.keep_from > 0 || plan.make.is_some();
         let mut kept: Vec<SigningKey> = keys.into_iter().skip(plan.keep_from).collect();
         if let Some(signs_from) = plan.make {
-            let made = tokio::task::spawn_blocking(move || SigningKey::generate(signs_from)).await;
-            kept.push(made.map_err(|error| failed(&error))?);
+            kept.push(generate(signs_from).await?);
         }
         if changes {
-            let stored: Vec<&StoredKey> = kept.iter().map(|key| &key.stored).collect();
-            let bytes = serde_json::to_vec(&stored).map_err(|error| failed(&error))?;
-            let (kind, name) = SECRET;
-            self.store.secret_put(kind, name, &bytes).await?;
-            tracing::info!(
-                keys = kept.len(),
-                "the keys that sign instances' tokens have changed"
-            );
+            self.save(&kept).await?;
         }
         *held = Some(kept);
         Ok(held)
+    }
+
+    async fn save(&self, keys: &[SigningKey]) -> Result<(), StoreError> {
+        let stored: Vec<&StoredKey> = keys.iter().map(|key| &key.stored).collect();
+        let bytes = serde_json::to_vec(&stored).map_err(|error| failed(&error))?;
+        let (kind, name) = SECRET;
+        self.store.secret_put(kind, name, &bytes).await?;
+        let keys = keys.len();
+        tracing::info!(keys, "the keys that sign instances' tokens have changed");
+        Ok(())
     }
 
     async fn read(&self) -> Result<Vec<SigningKey>, StoreError> {
@@ -168,6 +218,11 @@ impl Issuer {
         read.collect::<Result<_, _>>()
             .map_err(|error| failed(&error))
     }
+}
+
+async fn generate(signs_from: Millis) -> Result<SigningKey, StoreError> {
+    let made = tokio::task::spawn_blocking(move || SigningKey::generate(signs_from)).await;
+    made.map_err(|error| failed(&error))
 }
 
 fn times(keys: &[SigningKey]) -> Vec<Millis> {

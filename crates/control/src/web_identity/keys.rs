@@ -1,5 +1,6 @@
 //! The keys that sign: which one now, when another is made, how long an old one is published. Times are arguments.
 
+use super::issuer::TOKEN_LIFE_MS;
 use super::jwk::{KeyMaterial, PublicKey};
 use crate::clock::Chance;
 use apron_domain::Millis;
@@ -17,8 +18,13 @@ pub(super) const SIGNS_FOR_MS: u64 = 90 * DAY_MS;
 /// How long a key is published before it signs, milliseconds: whoever keeps issuers' keys for a while, and operators who publish the
 /// documents elsewhere, know it by then.
 pub(super) const AHEAD_MS: u64 = 7 * DAY_MS;
-/// How long a key is published after it signed last, milliseconds. More than the life of a token.
-pub(super) const AFTER_MS: u64 = 2 * DAY_MS;
+/// The same for a key that the operator asks for, milliseconds. What is published may be kept for an hour; AWS does not say for how
+/// long its STS keeps it, and copies are made by people.
+pub(super) const ROTATION_AHEAD_MS: u64 = DAY_MS;
+/// How long a key is published after it signed last, milliseconds: the life of a token, and an hour for clocks that differ.
+pub(super) const AFTER_MS: u64 = TOKEN_LIFE_MS + 60 * 60 * 1000;
+/// Keys that are published at one time: an operator who asks again and again waits until old ones have gone.
+pub(super) const KEYS_MAX: usize = 8;
 
 /// A key as it is sealed in the store.
 #[derive(Clone, Serialize, Deserialize)]
@@ -82,6 +88,30 @@ pub(super) fn signer(signs_from: &[Millis], now: Millis) -> usize {
         .unwrap_or(0)
 }
 
+/// What an operator's wish for another key comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rotation {
+    /// The newest key, which is published and does not sign yet, signs from then on.
+    Newest(Millis),
+    /// A key is made that signs from then on.
+    Make(Millis),
+    /// So many keys are published that none is made.
+    Full,
+}
+
+/// The rotation of keys, by when each of them begins to sign; there is at least one.
+pub(super) fn rotation(signs_from: &[Millis], at_once: bool, now: Millis) -> Rotation {
+    let due = match at_once {
+        true => now,
+        false => now.plus(ROTATION_AHEAD_MS),
+    };
+    match signs_from.last() {
+        Some(newest) if *newest > now => Rotation::Newest(due.min(*newest)),
+        _ if signs_from.len() >= KEYS_MAX => Rotation::Full,
+        _ => Rotation::Make(due),
+    }
+}
+
 impl SigningKey {
     /// Makes a key. Takes a good part of a second: never on a thread that serves.
     pub fn generate(signs_from: Millis) -> SigningKey {
@@ -102,6 +132,12 @@ impl SigningKey {
         let der = BASE64_STANDARD.decode(&stored.pkcs8).map_err(|_| Damaged)?;
         let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| Damaged)?;
         Ok(SigningKey::of(pair, stored))
+    }
+
+    /// Signs from then on.
+    pub fn begin_at(&mut self, signs_from: Millis) {
+        self.signs_from = signs_from;
+        self.stored.signs_from = signs_from;
     }
 
     fn of(pair: RsaKeyPair, stored: StoredKey) -> SigningKey {
@@ -184,6 +220,43 @@ mod tests {
         let now = Millis(1_000 * DAY_MS);
         assert_eq!(plan(&[first], now).make, Some(now.plus(AHEAD_MS)));
         assert_eq!(signer(&[first, now.plus(AHEAD_MS)], now), 0);
+    }
+
+    #[test]
+    fn an_operator_gets_another_key_without_tokens_of_the_old_one_failing() {
+        let first = Millis(0);
+        let now = Millis(10 * DAY_MS);
+        let later = now.plus(ROTATION_AHEAD_MS);
+        assert_eq!(rotation(&[first], false, now), Rotation::Make(later));
+        assert_eq!(rotation(&[first], true, now), Rotation::Make(now));
+        // Asked again, the key that is published already is taken, and it never waits for longer.
+        let both = [first, later];
+        assert_eq!(rotation(&both, false, now), Rotation::Newest(later));
+        let next = now.plus(1);
+        assert_eq!(rotation(&both, false, next), Rotation::Newest(later));
+        assert_eq!(rotation(&both, true, next), Rotation::Newest(next));
+        // The last token of the old key is signed just before the new one signs.
+        let both = [first, now];
+        let last_ends = now.plus(TOKEN_LIFE_MS - 1);
+        assert_eq!(signer(&both, Millis(now.0 - 1)), 0);
+        assert_eq!(plan(&both, last_ends).keep_from, 0);
+        assert_eq!(plan(&both, now.plus(AFTER_MS)).keep_from, 1);
+        assert_eq!(plan(&both, now.plus(AFTER_MS)).make, None);
+    }
+
+    #[test]
+    fn keys_that_are_published_are_so_many() {
+        let now = Millis(DAY_MS);
+        let mut keys = vec![Millis(0)];
+        while let Rotation::Make(from) = rotation(&keys, true, now) {
+            keys.push(from);
+        }
+        assert_eq!(keys.len(), KEYS_MAX);
+        assert_eq!(rotation(&keys, true, now), Rotation::Full);
+        let later = now.plus(AFTER_MS);
+        let kept = &keys[plan(&keys, later).keep_from..];
+        assert_eq!(kept.len(), 1);
+        assert_eq!(rotation(kept, true, later), Rotation::Make(later));
     }
 
     #[test]

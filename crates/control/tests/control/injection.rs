@@ -1,10 +1,11 @@
 //! Secrets in variables, instance roles and their credentials, and the keys of services.
 
+use crate::root::Root;
 use apron_aws::model;
 use apron_compute::InstanceSpec;
 use apron_control::instance_credentials::InstanceCredentials;
 use apron_domain::InstanceId;
-use apron_testkit::{Client, Life, World};
+use apron_testkit::{Life, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -19,25 +20,9 @@ const ALLOWED: [&str; 3] = [
     "kms:Decrypt",
 ];
 
-/// Whoever calls everything.
-struct Root<'a> {
-    life: &'a Life,
-    client: Client,
-}
-
-impl<'a> Root<'a> {
-    fn of(life: &'a Life) -> Root<'a> {
-        Root {
-            life,
-            client: life.root(),
-        }
-    }
-
+impl Root<'_> {
     fn ok(&self, model: &apron_aws::Model, operation: &str, input: Value) -> Value {
-        let answer = self
-            .life
-            .wait_for(self.client.call(model, operation, &input));
-        let body = answer.ok().body;
+        let body = self.call(model, operation, input).ok().body;
         serde_json::from_str(&body).unwrap_or(Value::Null)
     }
 

@@ -2,9 +2,14 @@
 
 #[path = "web_identity/issuer.rs"]
 mod issuer;
+#[path = "web_identity/marks.rs"]
+mod marks;
+#[path = "web_identity/rotation.rs"]
+mod rotation;
 
-use apron_aws::{Model, model};
-use apron_testkit::{Answer, Client, Life, World};
+use crate::root::Root;
+use apron_aws::model;
+use apron_testkit::{Answer, Life, World};
 use issuer::{Issuer, Reply};
 use serde_json::{Value, json};
 
@@ -13,29 +18,7 @@ const OWN_ARN: &str = "arn:aws:iam::111122223333:oidc-provider/localhost:7400";
 const ROLE: &str = "arn:aws:iam::111122223333:role/federated";
 const SUBJECT: &str = "account:111122223333:service:demo:role:app";
 
-/// Whoever calls everything.
-struct Root<'a> {
-    life: &'a Life,
-    client: Client,
-}
-
-impl<'a> Root<'a> {
-    fn of(life: &'a Life) -> Root<'a> {
-        Root {
-            life,
-            client: life.root(),
-        }
-    }
-
-    fn call(&self, model: &Model, operation: &str, input: Value) -> Answer {
-        self.life
-            .wait_for(self.client.call(model, operation, &input))
-    }
-
-    fn iam(&self, operation: &str, input: Value) -> Answer {
-        self.call(model::iam(), operation, input)
-    }
-
+impl Root<'_> {
     fn provider(&self, url: &str, audience: &str) {
         let input = json!({"Url": url, "ClientIDList": [audience]});
         let _ = self.iam("CreateOpenIDConnectProvider", input).ok();
