@@ -8,7 +8,7 @@ use crate::service::Service;
 use std::sync::Arc;
 
 /// Bytes of lines at which a worker hands its buffer over early.
-pub const BUFFER_BYTES: usize = 16 << 10;
+pub const BUFFER_BYTES: usize = 64 << 10;
 
 /// Lines of one worker, in the order in which their requests ended.
 #[derive(Debug, Default)]

@@ -40,7 +40,7 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 const WANTED_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often lines of the access log are sent, unless there are many.
-const ACCESS_LOG_INTERVAL: Duration = Duration::from_millis(25);
+const ACCESS_LOG_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Bound of the drain after SIGTERM or SIGINT.
 pub const TERMINATE_WITHIN: Duration = Duration::from_secs(30);

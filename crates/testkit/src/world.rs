@@ -35,6 +35,8 @@ pub struct World {
     pub settings: Settings,
     /// Certificates (PEM) that the platform trusts when it asks others.
     pub authorities: Vec<String>,
+    /// How often repositories elsewhere are asked for their heads.
+    pub ask_every: Duration,
     /// Whether issuers of identities may have addresses that are not public.
     pub private_issuers: bool,
     /// Keeps the log store's own tasks, which are not part of what is killed.
@@ -95,6 +97,7 @@ impl World {
                 deleted_kept: Duration::from_secs(3600),
             },
             authorities: Vec::new(),
+            ask_every: Duration::from_millis(100),
             private_issuers: false,
             runtime,
             dir: Directory(dir),
@@ -122,7 +125,7 @@ impl World {
             repositories: source.join("repositories"),
             keys: source.join("keys"),
             retired_runtimes: false,
-            ask_every: Duration::from_millis(100),
+            ask_every: self.ask_every,
         }
     }
 

@@ -40,6 +40,9 @@ const CONNECTIONS: usize = 4;
 /// Verifications of a signature that are timed.
 const VERIFICATIONS: u32 = 20_000;
 
+/// How often repositories are asked, as in an installation: it reads every service.
+const ASK_EVERY: Duration = Duration::from_secs(60);
+
 /// How long one look lasts at whether the control plane is at rest, and how many there are at most.
 const SETTLE_LOOK: Duration = Duration::from_millis(500);
 const SETTLE_LOOKS_MAX: u32 = 120;
@@ -63,6 +66,7 @@ fn measure(time: Duration) -> Result<()> {
     for services in SIZES {
         let mut world = World::new();
         world.settings.services_max = services;
+        world.ask_every = ASK_EVERY;
         seed::services(&world, services)?;
         let site = Running::begin(&world)?;
         settle()?;
