@@ -22,14 +22,19 @@ const ALLOWED: [&str; 15] = [
 ];
 
 /// Crates that must not be in the graph, with the reason.
-const BANNED: [(&str, &str); 6] = [
-    ("ring", "one cryptography library is enough: aws-lc-rs"),
+const BANNED: [(&str, &str); 5] = [
     ("openssl", "TLS is rustls"),
     ("openssl-sys", "TLS is rustls"),
     ("native-tls", "TLS is rustls"),
     ("serde_yaml", "archived"),
     ("chrono", "the time crate is used"),
 ];
+
+/// Crates that no crate of ours may ask for itself, and why; others bring them.
+const NOT_OURS: [(&str, &str); 1] = [(
+    "ring",
+    "aws-lc-rs is the cryptography library; rustls has ring for the proxy's record ciphers",
+)];
 
 /// Complaints about licences.
 pub fn check(graph: &Graph) -> Vec<String> {
@@ -46,26 +51,26 @@ pub fn check(graph: &Graph) -> Vec<String> {
     .collect()
 }
 
-/// Complaints about banned crates.
+/// Complaints about banned crates, and about manifests that ask for what is not theirs to use.
 pub fn check_banned(graph: &Graph) -> Vec<String> {
-    let reason = |name: &str| {
-        BANNED
-            .iter()
-            .find(|(banned, _)| *banned == name)
-            .map(|(_, reason)| *reason)
-    };
-    let found = graph
-        .foreign
-        .iter()
-        .filter_map(|package| Some((package, reason(&package.name)?)));
-    found
-        .map(|(package, reason)| {
-            format!(
-                "{} {} is in the graph: {reason}",
-                package.name, package.version
-            )
+    let foreign = graph.foreign.iter().filter_map(|package| {
+        let reason = reason_in(&BANNED, &package.name)?;
+        let (name, version) = (&package.name, &package.version);
+        Some(format!("{name} {version} is in the graph: {reason}"))
+    });
+    let asked = graph.members.iter().flat_map(|member| {
+        member.dependencies.iter().filter_map(|dependency| {
+            let reason = reason_in(&NOT_OURS, &dependency.name)?;
+            let (own, name) = (&member.name, &dependency.name);
+            Some(format!("{own} depends on {name}: {reason}"))
         })
-        .collect()
+    });
+    foreign.chain(asked).collect()
+}
+
+fn reason_in(list: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    let found = list.iter().find(|(listed, _)| *listed == name);
+    found.map(|(_, reason)| *reason)
 }
 
 /// Whether one may use something under this SPDX expression with allowed licences only. Nested expressions are read as

@@ -69,7 +69,7 @@ fn measure(time: Duration) -> Result<()> {
         world.ask_every = ASK_EVERY;
         seed::services(&world, services)?;
         let site = Running::begin(&world)?;
-        settle()?;
+        settle(&site.life)?;
         for (what, target, bodies) in [
             ("DescribeService", "DescribeService", site.describes()?),
             ("a page of ListServices", "ListServices", site.pages()?),
@@ -198,10 +198,10 @@ impl Running {
 }
 
 /// Waits until nothing of the start is left to do: the control plane reads every service then, some of them several times.
-fn settle() -> Result<()> {
+fn settle(life: &Life) -> Result<()> {
     for _ in 0..SETTLE_LOOKS_MAX {
         let before = processor_time();
-        std::thread::sleep(SETTLE_LOOK);
+        life.wait_for(tokio::time::sleep(SETTLE_LOOK));
         if processor_time() - before < SETTLE_LOOK / 50 {
             return Ok(());
         }
