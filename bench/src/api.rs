@@ -2,7 +2,7 @@
 
 use crate::table::{Row, Table};
 use anyhow::{Context, Result};
-use apron_e2e::{assets, run};
+use apron_e2e::run;
 use serde::Deserialize;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -30,7 +30,7 @@ struct Read {
 
 /// Both sections in Markdown.
 pub fn measure() -> Result<String> {
-    let program = assets::programs()?.join("examples/api_reads");
+    let program = crate::data_plane::built("examples/api_reads")?;
     let text = run::ok(Command::new(&program).args(["--seconds", SECONDS]))?;
     let last = text.lines().last().context("api_reads printed nothing")?;
     let printed: Printed =

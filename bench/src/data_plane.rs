@@ -38,7 +38,7 @@ pub fn built(name: &str) -> Result<PathBuf> {
         .join(name);
     ensure!(
         program.is_file(),
-        "{} is not there; build it with `cargo build --release -p apron-proxy --bins --examples`",
+        "{} is not there; `cargo xtask bench` builds it",
         program.display()
     );
     Ok(program)

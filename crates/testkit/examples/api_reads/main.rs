@@ -201,7 +201,8 @@ impl Running {
 fn settle(life: &Life) -> Result<()> {
     for _ in 0..SETTLE_LOOKS_MAX {
         let before = processor_time();
-        life.wait_for(tokio::time::sleep(SETTLE_LOOK));
+        // Within the runtime, whose clock it needs.
+        life.wait_for(async { tokio::time::sleep(SETTLE_LOOK).await });
         if processor_time() - before < SETTLE_LOOK / 50 {
             return Ok(());
         }
