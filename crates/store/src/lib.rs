@@ -84,10 +84,7 @@ impl Store {
             tracing::info!(moved, sealed, "values of an earlier version are sealed");
             store.engine().forget_free_pages().await?;
         }
-        if let Err(error) = store.services_fill().await {
-            // Whoever lists the services reads them from the database then, and is told.
-            tracing::error!(%error, "the list of services is not kept in memory");
-        }
+        store.services_fill().await;
         // What only former master keys opened is sealed anew by now.
         store.former_masters_drop()?;
         Ok(store)

@@ -89,7 +89,11 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ServiceSummary>, StoreError> {
         let limit = limit.min(PAGE_RECORDS_MAX);
-        if let Some(page) = self.engine().shelf().page(after, limit as usize) {
+        let shelf = self.engine().shelf();
+        if shelf.is_empty() {
+            self.services_fill().await;
+        }
+        if let Some(page) = shelf.page(after, limit as usize) {
             return Ok(page);
         }
         let doing = "list services";
@@ -106,8 +110,15 @@ impl Store {
         summaries(doing, &rows)
     }
 
-    /// Reads what lists show into memory. Nothing is committed meanwhile.
-    pub(crate) async fn services_fill(&self) -> Result<(), StoreError> {
+    /// Reads what lists show into memory, if it can: who lists services reads them from the database otherwise, and is told.
+    pub(crate) async fn services_fill(&self) {
+        if let Err(error) = self.services_read().await {
+            tracing::error!(%error, "the list of services is not kept in memory");
+        }
+    }
+
+    /// In a write transaction, so that nothing is committed meanwhile.
+    async fn services_read(&self) -> Result<(), StoreError> {
         let doing = "read the list of services";
         let mut tx = self.engine().write(doing).await?;
         let rows: Vec<Row> =

@@ -48,7 +48,7 @@ struct State {
 pub(crate) struct Touched {
     /// Services as they are stored.
     pub(crate) stored: Vec<Service>,
-    /// Whether services were dropped.
+    /// Whether services that were deleted before were dropped.
     pub(crate) dropped: bool,
 }
 
@@ -87,6 +87,12 @@ impl Shelf {
         Some(behind.take(limit).map(|(_, one)| one.clone()).collect())
     }
 
+    /// Whether what lists show has to be read anew.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.read();
+        state.committing == 0 && state.summaries.is_none()
+    }
+
     /// Of what is read from the database later on, this says whether something was committed in between.
     pub(crate) fn generation(&self) -> u64 {
         self.read().generation
@@ -120,7 +126,12 @@ impl Shelf {
         state.committing -= 1;
         state.generation += 1;
         match touched {
-            Some(touched) if number > state.last && !touched.dropped => {
+            Some(touched) if number > state.last => {
+                if touched.dropped {
+                    // Which ones is not known; lists do not show what may be dropped.
+                    state.young.clear();
+                    state.old.clear();
+                }
                 for service in touched.stored {
                     state.changed(service);
                 }
@@ -248,11 +259,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_gone_and_lists_stay_known() {
+        let shelf = Shelf::default();
+        shelf.fill(1, Vec::new());
+        commit(&shelf, 2, Some(service(1, 10)));
+        shelf.committing();
+        let dropped = Touched {
+            stored: Vec::new(),
+            dropped: true,
+        };
+        shelf.committed(3, Some(dropped));
+        assert_eq!(updated_at(&shelf, 1), None);
+        assert!(!shelf.is_empty());
+        assert_eq!(shelf.page(None, 9).unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_may_have_failed_empties_it() {
         let shelf = Shelf::default();
         commit(&shelf, 1, Some(service(1, 10)));
         commit(&shelf, 2, None);
         assert_eq!(updated_at(&shelf, 1), None);
+        assert!(shelf.is_empty());
+        shelf.fill(3, vec![service(1, 10).summary()]);
+        assert_eq!(shelf.page(None, 9).unwrap().len(), 1);
     }
 
     #[test]
