@@ -52,6 +52,22 @@ fn trust(kind: &str, who: &str, action: &str, condition: Value) -> String {
     .to_string()
 }
 
+/// A world whose instances get tokens, with an image to run.
+fn world_with_instances() -> World {
+    let mut world = World::new();
+    world.settings.instance_endpoint = Some("https://169.254.170.2".to_owned());
+    world.push("app", "v1", "one");
+    world
+}
+
+/// A world that believes what is published at the address of another issuer.
+fn world_that_asks(other: &Issuer) -> World {
+    let mut world = World::new();
+    world.authorities = vec![other.authority.clone()];
+    world.private_issuers = true;
+    world
+}
+
 #[test]
 fn providers_are_kept() {
     let world = World::new();
@@ -161,9 +177,7 @@ fn token_of_the_instance(world: &World, life: &Life) -> String {
 
 #[test]
 fn an_instance_assumes_a_role_with_its_token() {
-    let mut world = World::new();
-    world.settings.instance_endpoint = Some("https://169.254.170.2".to_owned());
-    world.push("app", "v1", "one");
+    let world = world_with_instances();
     let life = Life::begin(&world);
     let root = Root::of(&life);
     root.federated(
@@ -238,9 +252,7 @@ fn refusals_and_records(root: &Root<'_>, token: &str) {
 
 #[test]
 fn a_role_elsewhere_leads_to_the_real_aws_and_tokens_need_an_instance_role() {
-    let mut world = World::new();
-    world.settings.instance_endpoint = Some("https://169.254.170.2".to_owned());
-    world.push("app", "v1", "one");
+    let world = world_with_instances();
     let life = Life::begin(&world);
     let root = Root::of(&life);
     let elsewhere = "arn:aws:iam::999988887777:role/shop";
@@ -269,10 +281,8 @@ fn a_role_elsewhere_leads_to_the_real_aws_and_tokens_need_an_instance_role() {
 
 #[test]
 fn tokens_of_others_are_believed_by_their_published_keys() {
-    let mut world = World::new();
     let other = Issuer::begin();
-    world.authorities = vec![other.authority.clone()];
-    world.private_issuers = true;
+    let world = world_that_asks(&other);
     let life = Life::begin(&world);
     let root = Root::of(&life);
     root.provider(&other.url, "apron");

@@ -1,9 +1,10 @@
 //! Tags and source identities of sessions, from the claims of a token.
 
 use super::issuer::Issuer;
+use super::world_that_asks;
 use crate::root::Root;
 use apron_aws::model;
-use apron_testkit::{Life, World};
+use apron_testkit::Life;
 use serde_json::{Value, json};
 
 /// Replaces the trust policy: the provider may do this, on a condition for the tags.
@@ -44,10 +45,8 @@ fn lists(root: &Root<'_>, token: &str) -> bool {
 #[test]
 fn tags_and_a_source_identity_come_from_claims() {
     const ASSUME: &str = "sts:AssumeRoleWithWebIdentity";
-    let mut world = World::new();
     let other = Issuer::begin();
-    world.authorities = vec![other.authority.clone()];
-    world.private_issuers = true;
+    let world = world_that_asks(&other);
     let life = Life::begin(&world);
     let root = Root::of(&life);
     root.provider(&other.url, "apron");

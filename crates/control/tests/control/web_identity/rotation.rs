@@ -1,9 +1,9 @@
 //! The issuer's key is replaced by the operator.
 
-use super::{OWN, OWN_ARN, ROLE, SUBJECT, create, token_of_the_instance};
+use super::{OWN, OWN_ARN, ROLE, SUBJECT, create, token_of_the_instance, world_with_instances};
 use crate::root::Root;
 use apron_aws::model;
-use apron_testkit::{Life, World};
+use apron_testkit::Life;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
@@ -34,9 +34,7 @@ fn signer(token: &str) -> String {
 
 #[test]
 fn the_issuers_key_is_replaced_and_no_token_fails() {
-    let mut world = World::new();
-    world.settings.instance_endpoint = Some("https://169.254.170.2".to_owned());
-    world.push("app", "v1", "one");
+    let world = world_with_instances();
     let life = Life::begin(&world);
     let root = Root::of(&life);
     root.federated(
