@@ -23,4 +23,4 @@ pub use life::{ACCESS_KEY_ID, Life, SECRET_ACCESS_KEY};
 pub use line::Line;
 pub use proxy::RememberingProxy;
 pub use sdk::{SDK_ENDPOINT_URL, SdkConnector};
-pub use world::World;
+pub use world::{Directory, World};

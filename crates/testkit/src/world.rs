@@ -11,7 +11,7 @@ use apron_domain::operation::Patience;
 use apron_domain::{Digest, Millis};
 use apron_oci::ContentStore;
 use apron_telemetry::{Logs, Position, ReadLimits, ReadRange};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -48,8 +48,22 @@ pub struct World {
 /// Times a directory is removed again because a dying control plane wrote into it meanwhile.
 const REMOVALS_MAX: u32 = 100;
 
-/// A temporary directory that goes although the threads of a killed control plane end a moment later.
-struct Directory(TempDir);
+/// A temporary directory that goes although the threads of a killed control plane, or of a store, end a moment later.
+#[derive(Debug)]
+pub struct Directory(TempDir);
+
+impl Directory {
+    /// An empty one.
+    #[allow(clippy::new_without_default, reason = "it makes something on the disk")]
+    pub fn new() -> Directory {
+        Directory(tempfile::tempdir().unwrap())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
 
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -65,7 +79,7 @@ impl Drop for Directory {
 impl World {
     /// An empty installation.
     pub fn new() -> World {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Directory::new();
         let runtime = Runtime::new().unwrap();
         let logs = runtime
             .block_on(Logs::open(&dir.path().join("logs")))
@@ -100,7 +114,7 @@ impl World {
             ask_every: Duration::from_millis(100),
             private_issuers: false,
             runtime,
-            dir: Directory(dir),
+            dir,
         }
     }
 
@@ -114,12 +128,12 @@ impl World {
 
     /// Where the database is.
     pub fn store_dir(&self) -> PathBuf {
-        self.dir.0.path().join("store")
+        self.dir.path().join("store")
     }
 
     /// Where source code is.
     pub fn source_settings(&self) -> SourceSettings {
-        let source = self.dir.0.path().join("source");
+        let source = self.dir.path().join("source");
         SourceSettings {
             work: source.join("work"),
             repositories: source.join("repositories"),

@@ -161,7 +161,7 @@ where
     B::Data: Send,
     B::Error: Display + Send,
 {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = apron_testkit::Directory::new();
     let response = endpoint(dir.path()).await.handle(request).await;
     let status = response.status().as_u16();
     if status != 200 || response.headers()[CONTENT_TYPE] != "text/plain" {
