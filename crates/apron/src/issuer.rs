@@ -17,18 +17,21 @@ pub enum Command {
         /// It signs at once: whoever keeps the issuer's keys may refuse its tokens until they read them again.
         #[arg(long)]
         at_once: bool,
+        /// For a key that somebody else has: it signs at once, and tokens of all former keys are worth nothing.
+        #[arg(long)]
+        withdraw: bool,
     },
 }
 
 /// Has the running platform do it.
 pub fn issuer(paths: &Paths, command: &Command) -> Result<()> {
     match command {
-        Command::Rotate { at_once } => rotate(paths, *at_once),
+        Command::Rotate { at_once, withdraw } => rotate(paths, *at_once, *withdraw),
     }
 }
 
-fn rotate(paths: &Paths, at_once: bool) -> Result<()> {
-    let input = json!({ "AtOnce": at_once });
+fn rotate(paths: &Paths, at_once: bool, withdraw: bool) -> Result<()> {
+    let input = json!({ "AtOnce": at_once, "WithdrawFormer": withdraw });
     let answer = client::call(paths, apron(), "RotateIssuerKey", &input)?;
     let text = |member: &str| answer[member].as_str().unwrap_or_default();
     println!(
@@ -36,6 +39,14 @@ fn rotate(paths: &Paths, at_once: bool) -> Result<()> {
         text("KeyId"),
         moment(&answer["SignsFrom"])?
     );
+    if withdraw {
+        println!(
+            "The former key {} is published no more, nor any other. Instances get new tokens at once; make copies of the \
+             issuer's documents anew now.",
+            text("FormerKeyId")
+        );
+        return Ok(());
+    }
     println!(
         "The former key {} is published until {}.",
         text("FormerKeyId"),

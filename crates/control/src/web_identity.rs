@@ -19,6 +19,7 @@ pub use claims::{Claims, ClaimsError};
 pub use door::{answer, is_path};
 pub use fetch::FetchSettings;
 pub use issuer::{Bearer, Issuer, Rotated, TOKEN_LIFE_MS, subject};
+pub use keys::Change as KeyChange;
 pub use projection::Projection;
 
 use crate::clock::Chance;

@@ -1,7 +1,8 @@
-//! `RotateIssuerKey`: another key that signs the tokens of instances, while tokens of the former one stay good.
+//! `RotateIssuerKey`: another key that signs the tokens of instances, while tokens of the former one stay good, or end at once.
 
 use super::{Operator, read};
 use crate::endpoint::{Call, internal};
+use crate::web_identity::KeyChange;
 use apron_aws::{ApiError, model};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,13 +12,20 @@ use serde_json::{Value, json};
 struct RotateIssuerKey {
     #[serde(default)]
     at_once: bool,
+    #[serde(default)]
+    withdraw_former: bool,
 }
 
 impl Operator {
     pub(super) async fn rotate_issuer_key(&self, call: &Call) -> Result<Value, ApiError> {
         let input: RotateIssuerKey = read(call)?;
+        let change = match (input.withdraw_former, input.at_once) {
+            (true, _) => KeyChange::Withdraw,
+            (false, true) => KeyChange::AtOnce,
+            (false, false) => KeyChange::Ahead,
+        };
         let issuer = &self.engine.web_identity.issuer;
-        let rotated = issuer.rotate(input.at_once, call.now).await;
+        let rotated = issuer.rotate(change, call.now).await;
         let rotated =
             rotated.map_err(|error| internal(call, "replace the issuer's key", &error))?;
         let Some(rotated) = rotated else {

@@ -2,13 +2,13 @@
 
 use super::jwk::PublicKey;
 use super::jws;
-use super::keys::{self, Rotation, SigningKey, StoredKey};
+use super::keys::{self, Change, Rotation, SigningKey, StoredKey};
 use crate::clock::Chance;
 use apron_domain::Millis;
 use apron_store::{Store, StoreError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// How long a token is good, milliseconds. They are replaced each hour, so an application has one that is good while the
 /// platform is away for some hours.
@@ -25,6 +25,8 @@ pub struct Issuer {
     chance: Arc<dyn Chance>,
     /// Read at the first use: a platform that vouches for nobody makes no keys.
     keys: Mutex<Option<Vec<SigningKey>>>,
+    /// When keys were withdrawn last since the start.
+    withdrawn: watch::Sender<Millis>,
 }
 
 /// Whom a token is for.
@@ -68,6 +70,7 @@ impl Issuer {
             store,
             chance,
             keys: Mutex::default(),
+            withdrawn: watch::Sender::new(Millis(0)),
         }
     }
 
@@ -79,6 +82,12 @@ impl Issuer {
     /// Its name as IAM's providers have it: the URL without its scheme.
     pub fn name(&self) -> &str {
         self.url.strip_prefix("https://").unwrap_or(&self.url)
+    }
+
+    /// Tokens from before this are worth nothing: their key was withdrawn. What was withdrawn before the platform's start is
+    /// not known.
+    pub(super) fn withdrawn(&self) -> watch::Receiver<Millis> {
+        self.withdrawn.subscribe()
     }
 
     /// A token for an instance.
@@ -130,15 +139,16 @@ impl Issuer {
     ///
     /// # Errors
     /// The keys cannot be read or stored.
-    pub async fn rotate(&self, at_once: bool, now: Millis) -> Result<Option<Rotated>, StoreError> {
+    pub async fn rotate(&self, change: Change, now: Millis) -> Result<Option<Rotated>, StoreError> {
         let mut held = self.keys(now).await?;
         let signing = times(held.as_deref().unwrap_or_default());
-        let rotation = keys::rotation(&signing, at_once, now);
+        let rotation = keys::rotation(&signing, change, now);
         // Taken, so that keys that could not be stored are forgotten and read anew.
         let mut keys = match rotation {
             Rotation::Full => return Ok(None),
             _ => held.take().unwrap_or_default(),
         };
+        let former = keys[keys::signer(&signing, now)].id.clone();
         match rotation {
             Rotation::Make(signs_from) => keys.push(generate(signs_from).await?),
             Rotation::Newest(signs_from) => {
@@ -146,19 +156,24 @@ impl Issuer {
                     newest.begin_at(signs_from);
                 }
             }
+            Rotation::Alone => keys = vec![generate(now).await?],
             Rotation::Full => {}
         }
         self.save(&keys).await?;
-        let former = &keys[keys::signer(&signing, now)];
-        let newest = keys.last().unwrap_or(former);
-        let rotated = Rotated {
+        let rotated = keys.last().map(|newest| Rotated {
             key: newest.id.clone(),
             signs_from: newest.signs_from,
-            former: former.id.clone(),
-            former_until: newest.signs_from.plus(keys::AFTER_MS),
-        };
+            former,
+            former_until: match rotation {
+                Rotation::Alone => now,
+                _ => newest.signs_from.plus(keys::AFTER_MS),
+            },
+        });
+        if rotation == Rotation::Alone {
+            self.withdrawn.send_replace(now);
+        }
         *held = Some(keys);
-        Ok(Some(rotated))
+        Ok(rotated)
     }
 
     /// The discovery document (OpenID Connect Discovery 1.0, section 3).

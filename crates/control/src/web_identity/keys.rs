@@ -88,6 +88,17 @@ pub(super) fn signer(signs_from: &[Millis], now: Millis) -> usize {
         .unwrap_or(0)
 }
 
+/// How another key takes the place of the one that signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is published, and signs when everybody has read it.
+    Ahead,
+    /// It signs at once.
+    AtOnce,
+    /// It signs at once, and no other key is published any more: tokens of theirs are worth nothing.
+    Withdraw,
+}
+
 /// What an operator's wish for another key comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rotation {
@@ -95,15 +106,19 @@ pub(super) enum Rotation {
     Newest(Millis),
     /// A key is made that signs from then on.
     Make(Millis),
+    /// A key is made that signs at once and alone.
+    Alone,
     /// So many keys are published that none is made.
     Full,
 }
 
 /// The rotation of keys, by when each of them begins to sign; there is at least one.
-pub(super) fn rotation(signs_from: &[Millis], at_once: bool, now: Millis) -> Rotation {
-    let due = match at_once {
-        true => now,
-        false => now.plus(ROTATION_AHEAD_MS),
+pub(super) fn rotation(signs_from: &[Millis], change: Change, now: Millis) -> Rotation {
+    let due = match change {
+        Change::Ahead => now.plus(ROTATION_AHEAD_MS),
+        Change::AtOnce => now,
+        // Whoever has one of the keys may have the next one as well.
+        Change::Withdraw => return Rotation::Alone,
     };
     match signs_from.last() {
         Some(newest) if *newest > now => Rotation::Newest(due.min(*newest)),
@@ -227,14 +242,23 @@ mod tests {
         let first = Millis(0);
         let now = Millis(10 * DAY_MS);
         let later = now.plus(ROTATION_AHEAD_MS);
-        assert_eq!(rotation(&[first], false, now), Rotation::Make(later));
-        assert_eq!(rotation(&[first], true, now), Rotation::Make(now));
+        assert_eq!(
+            rotation(&[first], Change::Ahead, now),
+            Rotation::Make(later)
+        );
+        assert_eq!(rotation(&[first], Change::AtOnce, now), Rotation::Make(now));
         // Asked again, the key that is published already is taken, and it never waits for longer.
         let both = [first, later];
-        assert_eq!(rotation(&both, false, now), Rotation::Newest(later));
+        assert_eq!(rotation(&both, Change::Ahead, now), Rotation::Newest(later));
         let next = now.plus(1);
-        assert_eq!(rotation(&both, false, next), Rotation::Newest(later));
-        assert_eq!(rotation(&both, true, next), Rotation::Newest(next));
+        assert_eq!(
+            rotation(&both, Change::Ahead, next),
+            Rotation::Newest(later)
+        );
+        assert_eq!(
+            rotation(&both, Change::AtOnce, next),
+            Rotation::Newest(next)
+        );
         // The last token of the old key is signed just before the new one signs.
         let both = [first, now];
         let last_ends = now.plus(TOKEN_LIFE_MS - 1);
@@ -248,15 +272,16 @@ mod tests {
     fn keys_that_are_published_are_so_many() {
         let now = Millis(DAY_MS);
         let mut keys = vec![Millis(0)];
-        while let Rotation::Make(from) = rotation(&keys, true, now) {
+        while let Rotation::Make(from) = rotation(&keys, Change::AtOnce, now) {
             keys.push(from);
         }
         assert_eq!(keys.len(), KEYS_MAX);
-        assert_eq!(rotation(&keys, true, now), Rotation::Full);
+        assert_eq!(rotation(&keys, Change::AtOnce, now), Rotation::Full);
+        assert_eq!(rotation(&keys, Change::Withdraw, now), Rotation::Alone);
         let later = now.plus(AFTER_MS);
         let kept = &keys[plan(&keys, later).keep_from..];
         assert_eq!(kept.len(), 1);
-        assert_eq!(rotation(kept, true, later), Rotation::Make(later));
+        assert_eq!(rotation(kept, Change::AtOnce, later), Rotation::Make(later));
     }
 
     #[test]

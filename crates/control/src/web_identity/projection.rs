@@ -23,9 +23,9 @@ pub struct Projection {
 struct Given(BTreeMap<InstanceId, Millis>);
 
 impl Given {
-    fn is_due(&self, id: &InstanceId, now: Millis) -> bool {
+    fn is_due(&self, id: &InstanceId, withdrawn: Millis, now: Millis) -> bool {
         let given = self.0.get(id);
-        given.is_none_or(|given| now.since(*given) >= REPLACE_AFTER_MS)
+        given.is_none_or(|given| *given <= withdrawn || now.since(*given) >= REPLACE_AFTER_MS)
     }
 }
 
@@ -38,16 +38,22 @@ impl Projection {
     /// Replaces tokens for ever.
     pub async fn run(self) {
         let mut given = Given::default();
+        let mut withdrawn = self.engine.web_identity.issuer.withdrawn();
         loop {
-            if let Err(error) = self.pass(&mut given).await {
+            let before = *withdrawn.borrow_and_update();
+            if let Err(error) = self.pass(&mut given, before).await {
                 tracing::warn!(%error, "tokens of instances will be replaced later");
             }
             let next = self.engine.clock.now().plus(LOOK_EVERY_MS);
-            self.engine.clock.reach(next).await;
+            tokio::select! {
+                () = self.engine.clock.reach(next) => {}
+                // The issuer lives as long as the engine.
+                _ = withdrawn.changed() => {}
+            }
         }
     }
 
-    async fn pass(&self, given: &mut Given) -> Result<(), StoreError> {
+    async fn pass(&self, given: &mut Given, withdrawn: Millis) -> Result<(), StoreError> {
         let engine = &self.engine;
         let now = engine.clock.now();
         let mut running = BTreeMap::new();
@@ -64,7 +70,7 @@ impl Projection {
         }
         given.0.retain(|id, _| running.contains_key(id));
         for (id, (service, role)) in running {
-            if given.is_due(&id, now) && self.replace(&id, &service, &role, now).await? {
+            if given.is_due(&id, withdrawn, now) && self.replace(&id, &service, &role, now).await? {
                 given.0.insert(id, now);
             }
         }
@@ -101,10 +107,15 @@ mod tests {
     fn tokens_are_replaced_while_they_are_good_for_long() {
         let id = InstanceId::from_random([1; 16]);
         let mut given = Given::default();
-        assert!(given.is_due(&id, Millis(0)));
-        given.0.insert(id.clone(), Millis(0));
-        assert!(!given.is_due(&id, Millis(REPLACE_AFTER_MS - 1)));
-        assert!(given.is_due(&id, Millis(REPLACE_AFTER_MS)));
+        let never = Millis(0);
+        assert!(given.is_due(&id, never, Millis(1)));
+        given.0.insert(id.clone(), Millis(1));
+        assert!(!given.is_due(&id, never, Millis(REPLACE_AFTER_MS)));
+        assert!(given.is_due(&id, never, Millis(REPLACE_AFTER_MS + 1)));
+        assert!(
+            given.is_due(&id, Millis(1), Millis(1)),
+            "its key was withdrawn"
+        );
         const { assert!(REPLACE_AFTER_MS * 2 < crate::web_identity::TOKEN_LIFE_MS) };
     }
 }

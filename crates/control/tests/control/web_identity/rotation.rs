@@ -3,12 +3,13 @@
 use super::{OWN, OWN_ARN, ROLE, SUBJECT, create, token_of_the_instance, world_with_instances};
 use crate::root::Root;
 use apron_aws::model;
-use apron_testkit::Life;
+use apron_testkit::{Life, World};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The ids of the keys that everybody reads.
 fn published(life: &Life) -> Vec<String> {
@@ -78,4 +79,49 @@ fn the_issuers_key_is_replaced_and_no_token_fails() {
     let _ = root.call(model::apron(), "RotateIssuerKey", json!({})).ok();
     let events = root.call(model::cloudtrail(), "LookupEvents", look).ok();
     assert!(events.body.contains("RotateIssuerKey"), "{}", events.body);
+}
+
+#[test]
+fn a_key_that_leaked_is_withdrawn_with_all_others() {
+    let world = world_with_instances();
+    let life = Life::begin(&world);
+    let root = Root::of(&life);
+    root.federated(
+        OWN_ARN,
+        json!({"StringEquals": {"localhost:7400:sub": SUBJECT}}),
+    );
+    root.provider(OWN, "sts.amazonaws.com");
+    create(&root, ROLE);
+    let token = token_of_the_instance(&world, &life);
+    let _ = root.call(model::apron(), "RotateIssuerKey", json!({})).ok();
+    let _ = root.assume(&token).ok();
+
+    let input = json!({ "WithdrawFormer": true });
+    let done = root.call(model::apron(), "RotateIssuerKey", input).ok();
+    let done = done.json();
+    assert_eq!(done["FormerKeyId"], signer(&token).as_str());
+    assert_eq!(published(&life), [done["KeyId"].as_str().unwrap()]);
+    assert_eq!(done["FormerKeyPublishedUntil"], done["SignsFrom"]);
+    root.assume(&token)
+        .refused("InvalidIdentityToken", "publishes none of that id");
+
+    // The instance that runs gets another one, without waiting for the hour.
+    let newer = another_token(&world, &life, &token);
+    assert_eq!(signer(&newer), done["KeyId"].as_str().unwrap());
+    let _ = root.assume(&newer).ok();
+}
+
+/// The token that the instance has in place of this one.
+fn another_token(world: &World, life: &Life, former: &str) -> String {
+    let id = life.stored_instances()[0].id.clone();
+    life.wait_for(async {
+        for _ in 0..500 {
+            let spec = world.instances.spec(&id).unwrap();
+            match spec.identity_token {
+                Some(token) if token != former => return token,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        panic!("the instance keeps its token");
+    })
 }
