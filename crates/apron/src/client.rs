@@ -1,7 +1,7 @@
 //! The command line as a client of the platform's API: requests signed as every SDK signs them.
 
 use crate::config::Config;
-use crate::identity::Identity;
+use crate::credentials::{self, Credentials};
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apron_aws::Model;
@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -39,13 +40,8 @@ pub fn health(paths: &Paths, config: &Config) -> Result<()> {
 /// Calls one operation of a JSON service.
 pub fn call(paths: &Paths, model: &Model, operation: &str, input: &Value) -> Result<Value> {
     let config = Config::read(paths)?;
-    let identity = Identity::read(paths)?;
-    let body = serde_json::to_vec(input)?;
+    let credentials = credentials::find(paths, &config)?;
     let mut headers = HeaderMap::new();
-    headers.insert(
-        "host",
-        HeaderValue::from_str(&format!("localhost:{}", config.api_port()))?,
-    );
     headers.insert(
         "content-type",
         HeaderValue::from_static("application/x-amz-json-1.0"),
@@ -54,26 +50,8 @@ pub fn call(paths: &Paths, model: &Model, operation: &str, input: &Value) -> Res
         "x-amz-target",
         HeaderValue::from_str(&format!("{}.{operation}", model.target_prefix))?,
     );
-    let signer = Signer {
-        access_key_id: identity.access_key_id,
-        secret: Secret::new(identity.secret_access_key),
-        region: config.region.clone(),
-        service: model.signing_name.clone(),
-    };
-    sign(
-        &signer,
-        "POST",
-        "/",
-        "",
-        &mut headers,
-        &body,
-        Machine.now().0,
-    )?;
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri("/")
-        .body(Full::from(body))?;
-    *request.headers_mut() = headers;
+    let body = serde_json::to_vec(input)?;
+    let request = signed(&config, model, &credentials, headers, body)?;
     let (status, answer) = block_on(send(paths, &config, request))?;
     let answer: Value =
         serde_json::from_slice(&answer).context("the platform's answer is not JSON")?;
@@ -87,6 +65,86 @@ pub fn call(paths: &Paths, model: &Model, operation: &str, input: &Value) -> Res
         );
     }
     Ok(answer)
+}
+
+/// The answer of a service that speaks the query protocol, which is XML.
+pub struct QueryAnswer {
+    xml: String,
+}
+
+impl QueryAnswer {
+    /// The text of the first element of this name. Only for texts that XML does not escape: ids, keys, codes.
+    pub fn element(&self, name: &str) -> Result<&str> {
+        let found = self.xml.split_once(&format!("<{name}>"));
+        let found = found.and_then(|(_, rest)| rest.split_once("</"));
+        found
+            .map(|(text, _)| text)
+            .with_context(|| format!("the platform's answer has no {name}"))
+    }
+}
+
+/// Calls one operation of a service that speaks the query protocol, as IAM does. The parameters' values must be such that no URL
+/// has to escape them.
+pub fn query(
+    paths: &Paths,
+    model: &Model,
+    operation: &str,
+    parameters: &[(&str, &str)],
+    credentials: &Credentials,
+) -> Result<QueryAnswer> {
+    let config = Config::read(paths)?;
+    let mut body = format!("Action={operation}&Version={}", model.api_version);
+    for (name, value) in parameters {
+        let _ = write!(body, "&{name}={value}");
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    let request = signed(&config, model, credentials, headers, body.into_bytes())?;
+    let (status, answer) = block_on(send(paths, &config, request))?;
+    let xml = String::from_utf8(answer.into()).context("the platform's answer is not XML")?;
+    let answer = QueryAnswer { xml };
+    if !status.is_success() {
+        bail!(
+            "{operation} failed: {} {}",
+            answer.element("Code")?,
+            answer.element("Message").unwrap_or_default()
+        );
+    }
+    Ok(answer)
+}
+
+/// A request with this body, signed for a service.
+fn signed(
+    config: &Config,
+    model: &Model,
+    credentials: &Credentials,
+    mut headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Request<Full<Bytes>>> {
+    headers.insert(
+        "host",
+        HeaderValue::from_str(&format!("localhost:{}", config.api_port()))?,
+    );
+    if let Some(token) = &credentials.session_token {
+        headers.insert("x-amz-security-token", HeaderValue::from_str(token)?);
+    }
+    let signer = Signer {
+        access_key_id: credentials.access_key_id.clone(),
+        secret: Secret::new(credentials.secret_access_key.as_str()),
+        region: config.region.clone(),
+        service: model.signing_name.clone(),
+    };
+    let now = Machine.now().0;
+    sign(&signer, "POST", "/", "", &mut headers, &body, now)?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri("/")
+        .body(Full::from(body))?;
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -6,6 +6,7 @@ mod tree;
 mod watch;
 
 use crate::config::Config;
+use crate::credentials::{self, Credentials};
 use crate::identity::Identity;
 use crate::paths::Paths;
 use anyhow::{Context, Result, anyhow, bail};
@@ -39,6 +40,7 @@ struct Project<'a> {
     paths: &'a Paths,
     config: Config,
     identity: Identity,
+    credentials: Credentials,
     directory: PathBuf,
     name: String,
     choice: Choice,
@@ -70,9 +72,11 @@ pub fn deploy(paths: &Paths, arguments: Deploy) -> Result<()> {
         None => name_of(&directory),
     };
     let choice = choice(&directory, arguments.write)?;
+    let config = Config::read(paths)?;
     let project = Project {
         paths,
-        config: Config::read(paths)?,
+        credentials: credentials::find(paths, &config)?,
+        config,
         identity: Identity::read(paths)?,
         directory,
         name,

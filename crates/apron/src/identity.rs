@@ -1,87 +1,89 @@
-//! The account of an installation and its root access key, generated at the first start.
+//! The account of an installation, chosen at the first start.
 
 use crate::paths::Paths;
+use crate::root_key::file::{self, RootKey};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 
-/// Characters of an access key id after its prefix (IAM user guide, unique identifiers: base 32).
-const KEY_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-
-/// The account and its root access key.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The account of an installation.
+#[derive(Clone, Serialize)]
 pub struct Identity {
     /// Twelve digits.
     pub account_id: String,
-    /// `AKIA…`.
-    pub access_key_id: String,
-    /// Forty characters.
-    pub secret_access_key: String,
+}
+
+/// What the file may have: installations of before the root key had a file of its own keep it in this one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    account_id: String,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
 }
 
 impl Identity {
     /// Reads the identity.
     pub fn read(paths: &Paths) -> Result<Identity> {
-        let path = paths.identity();
-        let text = std::fs::read(&path).with_context(|| {
-            format!(
-                "cannot read {}: is the platform set up? Run `apron up` as root first",
-                path.display()
-            )
-        })?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        let Stored { account_id, .. } = stored(paths)?;
+        Ok(Identity { account_id })
     }
 
-    /// Reads the identity, or generates it; `account` is the configured account id.
+    /// Reads the identity. At the first start it is made, and a key of the root user with it, which the control plane takes
+    /// over; `account` is the configured account id.
     pub fn read_or_make(paths: &Paths, account: Option<&str>) -> Result<Identity> {
-        if paths.identity().exists() {
-            return Identity::read(paths);
+        if !paths.identity().exists() {
+            let account_id = match account {
+                Some(account) => account.to_owned(),
+                None => random_account()?,
+            };
+            // A start that is cut off after this line finds the key and goes on.
+            file::hand_over(paths)?;
+            return Identity { account_id }.keep(paths);
         }
-        let identity = Identity::generate(account)?;
-        let path = paths.identity();
-        let temporary = path.with_extension("new");
-        let mut options = std::fs::OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary);
-        let mut file = file.with_context(|| format!("cannot write {}", temporary.display()))?;
-        file.write_all(&serde_json::to_vec_pretty(&identity)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(identity)
+        let Stored {
+            account_id,
+            access_key_id,
+            secret_access_key,
+        } = stored(paths)?;
+        let identity = Identity { account_id };
+        let (Some(access_key_id), Some(secret_access_key)) = (access_key_id, secret_access_key)
+        else {
+            return Ok(identity);
+        };
+        let key = RootKey {
+            access_key_id,
+            secret_access_key,
+        };
+        file::write(&paths.new_root_key(), &key)?;
+        identity.keep(paths)
     }
 
-    fn generate(account: Option<&str>) -> Result<Identity> {
-        let mut random = [0u8; 64];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| anyhow::anyhow!("the machine has no random source"))?;
-        let (digits, rest) = random.split_at(12);
-        let (key, secret) = rest.split_at(16);
-        // A first digit of zero is lost by everything that takes an account id for a number.
-        let digit = |(index, byte): (usize, &u8)| {
-            char::from(b'0' + if index == 0 { byte % 9 + 1 } else { byte % 10 })
-        };
-        let letter = |byte: &u8| char::from(KEY_ALPHABET[usize::from(byte % 32)]);
-        Ok(Identity {
-            account_id: match account {
-                Some(account) => account.to_owned(),
-                None => digits.iter().enumerate().map(digit).collect(),
-            },
-            access_key_id: format!("AKIA{}", key.iter().map(letter).collect::<String>()),
-            secret_access_key: secret
-                .iter()
-                .take(30)
-                .map(|b| format!("{b:02x}"))
-                .collect::<String>()[..40]
-                .to_owned(),
-        })
+    fn keep(self, paths: &Paths) -> Result<Identity> {
+        file::replace(&paths.identity(), &serde_json::to_vec_pretty(&self)?, 0o644)?;
+        Ok(self)
     }
+}
+
+fn stored(paths: &Paths) -> Result<Stored> {
+    let path = paths.identity();
+    let text = std::fs::read(&path).with_context(|| {
+        format!(
+            "cannot read {}: is the platform set up? Run `apron up` as root first",
+            path.display()
+        )
+    })?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn random_account() -> Result<String> {
+    let mut random = [0u8; 12];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| anyhow::anyhow!("the machine has no random source"))?;
+    // A first digit of zero is lost by everything that takes an account id for a number.
+    let digit = |(index, byte): (usize, &u8)| {
+        char::from(b'0' + if index == 0 { byte % 9 + 1 } else { byte % 10 })
+    };
+    Ok(random.iter().enumerate().map(digit).collect())
 }
 
 #[cfg(test)]
@@ -89,14 +91,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_have_the_forms_clients_expect_and_stay() {
+    fn the_account_has_the_form_clients_expect_and_stays() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path().to_owned(), dir.path().to_owned());
         let made = Identity::read_or_make(&paths, None).unwrap();
         assert!(made.account_id.len() == 12 && !made.account_id.starts_with('0'));
-        assert!(made.access_key_id.len() == 20 && made.access_key_id.starts_with("AKIA"));
-        assert_eq!(made.secret_access_key.len(), 40);
-        let read = Identity::read_or_make(&paths, None).unwrap();
-        assert_eq!(read.secret_access_key, made.secret_access_key);
+        let key = file::read(&paths.new_root_key()).unwrap();
+        assert!(key.is_some(), "a key is handed over");
+        let again = Identity::read_or_make(&paths, None).unwrap();
+        assert_eq!(again.account_id, made.account_id);
+        assert!(file::read(&paths.new_root_key()).unwrap() == key);
+    }
+
+    #[test]
+    fn a_key_in_the_file_of_the_account_moves_out_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().to_owned(), dir.path().to_owned());
+        let old = r#"{"account_id": "123456789012", "access_key_id": "AKIAOLD", "secret_access_key": "old"}"#;
+        std::fs::write(paths.identity(), old).unwrap();
+        assert_eq!(Identity::read(&paths).unwrap().account_id, "123456789012");
+        Identity::read_or_make(&paths, None).unwrap();
+        let key = file::read(&paths.new_root_key()).unwrap().unwrap();
+        assert_eq!(
+            (&*key.access_key_id, &*key.secret_access_key),
+            ("AKIAOLD", "old")
+        );
+        let text = std::fs::read_to_string(paths.identity()).unwrap();
+        assert!(
+            text.contains("123456789012") && !text.contains("old"),
+            "{text}"
+        );
     }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod client;
 mod config;
 mod connect;
+mod credentials;
 mod deploy;
 mod down;
 mod env;
@@ -14,6 +15,7 @@ mod paths;
 mod process;
 mod proxy;
 mod registry;
+mod root_key;
 mod seal;
 mod serve;
 mod status;
@@ -109,6 +111,11 @@ enum Command {
         #[command(subcommand)]
         command: issuer::Command,
     },
+    /// The access key of the account's root user.
+    RootKey {
+        #[command(subcommand)]
+        command: root_key::Command,
+    },
     /// The key that seals secrets in the database.
     Seal {
         #[command(subcommand)]
@@ -144,6 +151,7 @@ fn main() -> ExitCode {
         Command::Audit { command } => audit::audit(&paths, &command),
         Command::Registry { command } => registry::registry(&paths, command),
         Command::Issuer { command } => issuer::issuer(&paths, &command),
+        Command::RootKey { command } => root_key::root_key(&paths, &command),
         Command::Seal { command } => seal::seal(&paths, &command),
         Command::Proxy { command } => proxy::proxy(&paths, command),
         Command::Serve { detach } => serve::serve(&paths, detach),

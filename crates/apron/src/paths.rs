@@ -33,9 +33,19 @@ impl Paths {
         self.data.join("apron.toml")
     }
 
-    /// The account and its root access key.
+    /// The account.
     pub fn identity(&self) -> PathBuf {
         self.data.join("identity.json")
+    }
+
+    /// The command line's copy of the root user's access key; an operator may have removed it.
+    pub fn root_key(&self) -> PathBuf {
+        self.data.join("root-key.json")
+    }
+
+    /// A key of the root user that the control plane is to take over in the place of all others.
+    pub fn new_root_key(&self) -> PathBuf {
+        self.data.join("root-key.new")
     }
 
     /// The local authority's certificate.

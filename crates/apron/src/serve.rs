@@ -3,13 +3,13 @@
 mod certificates;
 mod doors;
 mod lock;
+mod root_key;
 
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::paths::Paths;
 use crate::process::sibling;
 use anyhow::{Context, Result, bail};
-use apron_aws::sigv4::Secret;
 use apron_builder::Builder;
 use apron_control::audit::{CloudTrail, Trail};
 use apron_control::authorizer::Authorizer;
@@ -20,7 +20,7 @@ use apron_control::dataplane::process::{ProxyConfig, Sockets, Upgrades, sockets,
 use apron_control::ecr::{Ecr, PushWatcher, RegistryGate, Tokens};
 use apron_control::endpoint::{ApiService, Endpoint};
 use apron_control::engine::Unwatched;
-use apron_control::iam::{Iam, Identities, RootKey};
+use apron_control::iam::{Iam, Identities};
 use apron_control::instance_credentials::InstanceCredentials;
 use apron_control::listener::{self, Site};
 use apron_control::logs::CloudWatchLogs;
@@ -32,6 +32,7 @@ use apron_store::Store;
 use apron_telemetry::{Audit, Logs};
 use async_trait::async_trait;
 use doors::InstanceDoors;
+use root_key::RootKeys;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,10 +106,11 @@ async fn run(paths: &Paths) -> Result<()> {
         site,
         logs,
         upgrades,
+        root_keys,
         doors,
         credentials,
     } = start(paths, &config, &identity).await?;
-    tokio::spawn(look_for_upgrades(hangup, upgrades));
+    tokio::spawn(look_again(hangup, upgrades, root_keys));
     let authority = Authority::open(paths.data(), certificates::now())?;
     let tls = certificates::keep_api(authority, config.api_names(&identity.account_id))?;
     doors.serve(credentials, tls.clone(), site.clone());
@@ -131,6 +133,7 @@ struct Started {
     site: Site,
     logs: Arc<Logs>,
     upgrades: Upgrades,
+    root_keys: RootKeys,
     doors: InstanceDoors,
     credentials: Arc<InstanceCredentials>,
 }
@@ -163,6 +166,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
     doors.link.brake_by(node.clone()).await;
     let authorizer = authorizer(&store, config, identity).await?;
     let trail = open_trail(paths, &config.region)?;
+    let root_keys = RootKeys::open(paths, &authorizer, &trail).await?;
     let tokens = node.clone();
     let (services, builds) = apron_compute::part(node)
         .await
@@ -207,6 +211,7 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
         site,
         logs,
         upgrades,
+        root_keys,
         doors: instance_doors,
         credentials,
     })
@@ -218,21 +223,20 @@ async fn authorizer(
     config: &Config,
     identity: &Identity,
 ) -> Result<Arc<Authorizer>> {
-    let root = RootKey {
-        access_key_id: identity.access_key_id.clone(),
-        secret: Secret::new(identity.secret_access_key.as_str()),
-    };
-    let identities = Identities::open(store.clone(), &identity.account_id, root, &Machine)
+    let identities = Identities::open(store.clone(), &identity.account_id, &Machine)
         .await
         .context("cannot read the identities")?;
     tokio::spawn(keep_last_used(identities.clone()));
     Ok(Arc::new(Authorizer::new(identities, &config.region)))
 }
 
-/// A hang-up is the operator's word that another proxy may be installed.
-async fn look_for_upgrades(mut hangup: Signal, upgrades: Upgrades) {
+/// A hang-up is the operator's word that another proxy may be installed, or another key of the root user be there.
+async fn look_again(mut hangup: Signal, upgrades: Upgrades, root_keys: RootKeys) {
     while hangup.recv().await.is_some() {
         upgrades.look();
+        if let Err(error) = root_keys.take_over().await {
+            tracing::error!("{error:#}");
+        }
     }
 }
 

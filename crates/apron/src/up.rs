@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::paths::Paths;
 use crate::process;
+use crate::root_key;
 use crate::serve::require_root;
 use anyhow::{Context, Result, bail};
 use apron_control::certificates::Authority;
@@ -31,6 +32,8 @@ pub fn up(paths: &Paths) -> Result<()> {
     Config::write_default(paths)?;
     let config = Config::read(paths)?;
     let identity = Identity::read_or_make(paths, config.account_id.as_deref())?;
+    // The control plane takes it over when it starts.
+    let new_key = root_key::file::read(&paths.new_root_key())?;
     let seconds = i64::try_from(Machine.now().0 / 1000)?;
     Authority::open(
         paths.data(),
@@ -48,6 +51,13 @@ pub fn up(paths: &Paths) -> Result<()> {
     );
     println!("  account   {}", identity.account_id);
     println!("  settings  {}", paths.config().display());
+    if let Some(key) = new_key {
+        root_key::show(&key);
+        println!(
+            "This machine's command line signs with its copy in {}; `apron root-key forget` removes that.",
+            paths.root_key().display()
+        );
+    }
     println!(
         "Next: eval \"$(apron env)\"; `apron trust` makes this machine trust the certificates."
     );

@@ -26,6 +26,7 @@ mod policies;
 mod quotas;
 mod resource;
 mod roles;
+mod root;
 mod service_linked;
 mod sessions;
 mod simulate;
@@ -37,7 +38,8 @@ pub use assume::{AssumeFailure, ServicePrincipal};
 pub use directory::{Directory, Named};
 pub use document::Document;
 pub use entity::{Entity, OidcProvider, Role, Tags, User};
-pub use identities::{Identities, RootKey};
+pub use identities::Identities;
+pub use root::RootKey;
 pub use service_linked::APP_RUNNER as SERVICE_PRINCIPAL;
 pub use sessions::{Holder as SessionHolder, Session, Temporary, session_policy};
 
@@ -76,7 +78,7 @@ impl ApiService for Iam {
             "ListUsers" => self.list_users(&call),
             "UpdateUser" => self.update_user(&call).await,
             "DeleteUser" => self.delete_user(&call).await,
-            "CreateAccessKey" => self.create_access_key(&call).await,
+            keys::CREATE => self.create_access_key(&call).await,
             "UpdateAccessKey" => self.update_access_key(&call).await,
             "DeleteAccessKey" => self.delete_access_key(&call).await,
             "ListAccessKeys" => self.list_access_keys(&call),

@@ -27,6 +27,8 @@ mod random;
 mod rights;
 #[path = "control/root.rs"]
 mod root;
+#[path = "control/root_key.rs"]
+mod root_key;
 #[path = "control/scaling.rs"]
 mod scaling;
 #[path = "control/sdk.rs"]

@@ -37,7 +37,7 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The access key of the account's root.
-pub const ACCESS_KEY_ID: &str = "AKIATEST";
+pub const ACCESS_KEY_ID: &str = "AKIATESTTESTTESTTEST";
 
 /// Its secret.
 pub const SECRET_ACCESS_KEY: &str = "a secret of no worth";
@@ -76,8 +76,14 @@ impl Life {
                 access_key_id: ACCESS_KEY_ID.to_owned(),
                 secret: Secret::new(SECRET_ACCESS_KEY),
             };
-            let identities = Identities::open(store.clone(), account, root, &Machine);
+            let identities = Identities::open(store.clone(), account, &Machine);
             let identities = identities.await.unwrap();
+            if identities.directory().root.keys.is_empty() {
+                identities
+                    .set_root_key(root, world.clock.now())
+                    .await
+                    .unwrap();
+            }
             let authorizer = Authorizer::new(identities, &world.settings.region);
             Platform::start(Parts {
                 authorizer: Arc::new(authorizer),

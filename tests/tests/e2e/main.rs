@@ -17,6 +17,7 @@ mod proxy_upgrade;
 mod reboot;
 mod registry_clients;
 mod registry_protocol;
+mod root_key;
 mod scaling;
 mod sdk_clients;
 mod secrets;

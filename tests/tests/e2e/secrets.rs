@@ -240,7 +240,7 @@ fn memmem(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 /// Where a marker lies open: files, command lines, and the variables of processes that are not the application's own.
-fn leaks(platform: &Platform, marker: &str) -> Result<Vec<String>> {
+pub fn leaks(platform: &Platform, marker: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     holders(&platform.data_dir(), marker, &mut found)?;
     holders(&platform.run_dir(), marker, &mut found)?;

@@ -80,6 +80,7 @@ fn rules() -> Vec<Rule> {
                 "crates/apron/src/deploy/watch.rs",
                 "crates/apron/src/process.rs",
                 "crates/apron/src/proxy.rs",
+                "crates/apron/src/root_key.rs",
                 "crates/apron/src/up.rs",
                 "crates/node/src/cgroup.rs",
                 "crates/proxy/tests/proxy/rig.rs",

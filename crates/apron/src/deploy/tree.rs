@@ -2,6 +2,7 @@
 //! directory need not be a git repository, and if it is one, that is not touched.
 
 use super::{BRANCH, Project};
+use crate::credentials::Credentials;
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::Write as _;
@@ -35,8 +36,8 @@ fn send(project: &Project<'_>, repository: &Path, commit: &str) -> Result<()> {
     let helper = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$APRON_GIT_USER" "$APRON_GIT_TOKEN"; }; f"#;
     let mut command = git(project, repository);
     command
-        .env("APRON_GIT_USER", &project.identity.access_key_id)
-        .env("APRON_GIT_TOKEN", &project.identity.secret_access_key)
+        .env("APRON_GIT_USER", user_name(&project.credentials))
+        .env("APRON_GIT_TOKEN", &project.credentials.secret_access_key)
         // Over the variable, which somebody may have set, no configuration counts.
         .env("GIT_SSL_CAINFO", project.paths.ca())
         .args(["-c", "http.extraHeader=Apron-Deploy: off"])
@@ -46,6 +47,14 @@ fn send(project: &Project<'_>, repository: &Path, commit: &str) -> Result<()> {
         .arg(project.repository())
         .arg(format!("{commit}:refs/heads/{BRANCH}"));
     run(&mut command).map(drop).context("cannot send the files")
+}
+
+/// Who signs in: temporary credentials have their token in the name (decision 0040).
+fn user_name(credentials: &Credentials) -> String {
+    match &credentials.session_token {
+        Some(token) => format!("{}%{token}", credentials.access_key_id),
+        None => credentials.access_key_id.clone(),
+    }
 }
 
 /// Where the commits of a directory are kept, so that the next deployment sends only what changed.

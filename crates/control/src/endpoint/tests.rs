@@ -54,8 +54,9 @@ async fn endpoint(dir: &std::path::Path) -> Endpoint {
         manual.clone(),
         FetchSettings::default(),
     );
-    let identities = Identities::open(store, "123456789012", root, &*manual);
+    let identities = Identities::open(store, "123456789012", &*manual);
     let identities = identities.await.unwrap();
+    identities.set_root_key(root, now()).await.unwrap();
     let audit = apron_telemetry::Audit::open(&dir.join("audit")).unwrap();
     let trail = Trail::new(audit, REGION, manual.clone());
     let sts = Arc::new(Sts::new(

@@ -33,7 +33,7 @@ impl Iam {
             "RolePolicySizeQuota": quotas::ROLE_POLICY_SIZE,
             "PolicySizeQuota": quotas::POLICY_SIZE,
             "AssumeRolePolicySizeQuota": quotas::ASSUME_ROLE_POLICY_SIZE,
-            "AccountAccessKeysPresent": 1, "AccountPasswordPresent": 0, "AccountMFAEnabled": 0,
+            "AccountAccessKeysPresent": u8::from(!directory.root.keys.is_empty()), "AccountPasswordPresent": 0, "AccountMFAEnabled": 0,
             "MFADevices": 0, "MFADevicesInUse": 0, "InstanceProfiles": 0,
             "Providers": directory.providers.len(),
         }}))

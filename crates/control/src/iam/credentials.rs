@@ -1,5 +1,6 @@
 //! From an access key to who calls.
 
+use super::directory::KeyOwner;
 use super::entity::{Entity, User};
 use super::identities::Identities;
 use super::sessions::{Holder, Session};
@@ -29,28 +30,26 @@ impl Identities {
 
     /// Whether an access key of that id is known, in force or not.
     pub fn is_key(&self, access_key_id: &str) -> bool {
-        access_key_id == self.root.access_key_id || self.directory().key(access_key_id).is_some()
+        self.directory().key(access_key_id).is_some()
     }
 
     fn find_permanent(&self, access_key_id: &str) -> Result<Principal, AuthFailure> {
         let directory = self.directory();
-        if access_key_id == self.root.access_key_id {
-            return Ok(Principal {
-                secret: self.root.secret.clone(),
-                caller: Caller::root(&directory.account, access_key_id),
-            });
-        }
-        let (user, key) = directory
+        let (owner, key) = directory
             .key(access_key_id)
             .ok_or(AuthFailure::UnknownKey)?;
         let secret = directory.secrets.get(access_key_id);
-        match secret.filter(|_| key.active) {
-            Some(secret) => Ok(Principal {
-                secret: secret.clone(),
-                caller: Caller::new(user_caller(user, &directory.account)?, access_key_id, None),
-            }),
-            None => Err(AuthFailure::UnknownKey),
-        }
+        let secret = secret.filter(|_| key.active);
+        let caller = match owner {
+            KeyOwner::Root => Caller::root(&directory.account, access_key_id),
+            KeyOwner::User(user) => {
+                Caller::new(user_caller(user, &directory.account)?, access_key_id, None)
+            }
+        };
+        Ok(Principal {
+            secret: secret.ok_or(AuthFailure::UnknownKey)?.clone(),
+            caller,
+        })
     }
 
     fn find_session(

@@ -6,6 +6,7 @@ use super::entity::{
 };
 use super::errors::{no_policy, no_such_entity};
 use super::managed;
+use super::root::{self, Root};
 use apron_aws::ApiError;
 use apron_aws::sigv4::Secret;
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub type Entities<T> = BTreeMap<String, Arc<T>>;
 pub struct Directory {
     /// The account.
     pub account: String,
+    /// The root user.
+    pub root: Arc<Root>,
     /// Users.
     pub users: Entities<User>,
     /// Groups.
@@ -31,8 +34,27 @@ pub struct Directory {
     pub providers: Entities<OidcProvider>,
     /// The secrets of access keys by the keys' ids.
     pub secrets: BTreeMap<String, Secret>,
-    /// The users, by key in `users`, that access keys belong to.
-    pub(super) key_owners: BTreeMap<String, String>,
+    /// The users, by key in `users`, that access keys belong to; none for the root user's.
+    pub(super) key_owners: BTreeMap<String, Option<String>>,
+}
+
+/// Who an access key belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyOwner<'a> {
+    /// The root user.
+    Root,
+    /// A user.
+    User(&'a User),
+}
+
+impl<'a> KeyOwner<'a> {
+    /// The user's name.
+    pub fn name(self) -> &'a str {
+        match self {
+            KeyOwner::Root => root::NAME,
+            KeyOwner::User(user) => &user.name,
+        }
+    }
 }
 
 /// A policy that takes part in decisions, and what it is called in records.
@@ -52,18 +74,25 @@ pub fn key_of(name: &str) -> String {
 impl Directory {
     /// Puts the index of access keys in order after a change of users.
     pub fn index(&mut self) {
-        let keys = self.users.iter().flat_map(|(name, user)| {
+        let of_users = self.users.iter().flat_map(|(name, user)| {
             let of_user = user.keys.iter();
-            of_user.map(|key| (key.id.clone(), name.clone()))
+            of_user.map(|key| (key.id.clone(), Some(name.clone())))
         });
-        self.key_owners = keys.collect();
+        let of_root = self.root.keys.iter().map(|key| (key.id.clone(), None));
+        self.key_owners = of_users.chain(of_root).collect();
     }
 
-    /// The user of an access key, and the key.
-    pub fn key(&self, id: &str) -> Option<(&User, &AccessKey)> {
-        let user = self.users.get(self.key_owners.get(id)?)?;
-        let key = user.keys.iter().find(|key| key.id == id)?;
-        Some((user, key))
+    /// Whose an access key is, and the key.
+    pub fn key(&self, id: &str) -> Option<(KeyOwner<'_>, &AccessKey)> {
+        let (owner, keys) = match self.key_owners.get(id)? {
+            None => (KeyOwner::Root, &self.root.keys),
+            Some(name) => {
+                let user = self.users.get(name)?;
+                (KeyOwner::User(user), &user.keys)
+            }
+        };
+        let key = keys.iter().find(|key| key.id == id)?;
+        Some((owner, key))
     }
 
     /// A user by name.

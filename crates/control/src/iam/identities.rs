@@ -3,6 +3,7 @@
 use super::directory::{Directory, Entities};
 use super::entity::{Entity, Group, ManagedPolicy, OidcProvider, Role, User};
 use super::last_used::LastUsed;
+use super::root::Root;
 use super::sessions::{Session, SessionTokens, Temporary};
 use crate::clock::Chance;
 use apron_aws::ApiError;
@@ -14,18 +15,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The access key of the account's root user, which the operator keeps.
-#[derive(Clone, Debug)]
-pub struct RootKey {
-    /// `AKIA…`.
-    pub access_key_id: String,
-    /// The secret access key.
-    pub secret: Secret,
-}
-
 /// The identities of this installation.
 pub struct Identities {
-    pub(super) root: RootKey,
     pub(super) sessions: SessionTokens,
     pub(super) last_used: LastUsed,
     store: Store,
@@ -35,18 +26,18 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Reads the identities of an account.
+    /// Reads the identities of an account. A new one has none, and a root user without a key.
     ///
     /// # Errors
     /// The store cannot be read, or holds what this program cannot read; nobody is let in then.
     pub async fn open(
         store: Store,
         account: &str,
-        root: RootKey,
         chance: &dyn Chance,
     ) -> Result<Arc<Identities>, StoreError> {
         let mut directory = Directory {
             account: account.to_owned(),
+            root: read_root(&store).await?,
             users: read::<User>(&store).await?,
             groups: read::<Group>(&store).await?,
             roles: read::<Role>(&store).await?,
@@ -62,7 +53,6 @@ impl Identities {
             }
         }
         Ok(Arc::new(Identities {
-            root,
             sessions: SessionTokens::load(&store, chance).await?,
             last_used: LastUsed::load(&store).await?,
             store,
@@ -145,12 +135,20 @@ async fn read<T: Entity + DeserializeOwned>(store: &Store) -> Result<Entities<T>
     Ok(found.into_iter().map(named).collect())
 }
 
+async fn read_root(store: &Store) -> Result<Arc<Root>, StoreError> {
+    let found: Vec<Root> = store.identities(Root::KIND).await?;
+    Ok(Arc::new(found.into_iter().next().unwrap_or_default()))
+}
+
 /// What has to be stored so that `before` becomes `after`.
 fn differences(
     before: &Directory,
     after: &Directory,
 ) -> (Vec<IdentityChange<Value>>, Vec<SecretChange>) {
     let mut records = Vec::new();
+    if !Arc::ptr_eq(&before.root, &after.root) {
+        records.push(changed(&*after.root));
+    }
     compare(&before.users, &after.users, &mut records);
     compare(&before.groups, &after.groups, &mut records);
     compare(&before.roles, &after.roles, &mut records);
@@ -184,12 +182,7 @@ fn compare<T: Entity + Serialize>(
             .get(entity.id())
             .is_none_or(|it| !Arc::ptr_eq(it, entity))
         {
-            let record = serde_json::to_value(&**entity).expect("records are texts and numbers");
-            records.push(IdentityChange {
-                kind: T::KIND,
-                id: entity.id().to_owned(),
-                record: Some(record),
-            });
+            records.push(changed(&**entity));
         }
     }
     for id in old.keys().filter(|id| !kept.contains(*id)) {
@@ -198,5 +191,14 @@ fn compare<T: Entity + Serialize>(
             id: (*id).to_owned(),
             record: None,
         });
+    }
+}
+
+fn changed<T: Entity + Serialize>(entity: &T) -> IdentityChange<Value> {
+    let record = serde_json::to_value(entity).expect("records are texts and numbers");
+    IdentityChange {
+        kind: T::KIND,
+        id: entity.id().to_owned(),
+        record: Some(record),
     }
 }

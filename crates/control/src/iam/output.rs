@@ -86,9 +86,9 @@ pub fn role(role: &Role, account: &str, last_used: &LastUsed) -> Value {
 }
 
 /// An access key without its secret.
-pub fn key(user: &User, key: &AccessKey) -> Value {
+pub fn key(user_name: &str, key: &AccessKey) -> Value {
     json!({
-        "UserName": user.name, "AccessKeyId": key.id, "CreateDate": key.created_at.as_seconds(),
+        "UserName": user_name, "AccessKeyId": key.id, "CreateDate": key.created_at.as_seconds(),
         "Status": if key.active { "Active" } else { "Inactive" },
     })
 }

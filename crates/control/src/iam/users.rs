@@ -5,7 +5,7 @@ use super::entity::{Holder, Permissions, User};
 use super::errors::{conflict, exists, quota};
 use super::ids::{IdKind, unique_id};
 use super::input::{name, optional, page, path, tags, text};
-use super::{Iam, boundaries, output, quotas};
+use super::{Iam, boundaries, output, quotas, root};
 use crate::endpoint::Call;
 use apron_aws::ApiError;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ impl Iam {
         if call.caller.is_root() && optional(call, "UserName").is_none() {
             // The root user, which has neither name nor path.
             return Ok(json!({"User": {
-                "Path": "/", "UserName": "root", "UserId": account, "Arn": call.caller.arn, "CreateDate": 0,
+                "Path": "/", "UserName": root::NAME, "UserId": account, "Arn": call.caller.arn, "CreateDate": 0,
             }}));
         }
         let user = directory.user(name(call, Holder::User)?)?;

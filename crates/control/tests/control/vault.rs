@@ -9,15 +9,15 @@ mod secrets;
 
 use apron_aws::codec;
 use apron_aws::model::Lookup;
-use apron_aws::sigv4::Secret;
 use apron_control::Settings;
 use apron_control::authorizer::Authorizer;
 use apron_control::clock::{Clock, Machine, Manual};
 use apron_control::endpoint::{ApiService, Call, Caller};
-use apron_control::iam::{Identities, RootKey};
+use apron_control::iam::Identities;
 use apron_control::vault::Vault;
 use apron_domain::Millis;
 use apron_store::Store;
+use apron_testkit::ACCESS_KEY_ID;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Bench {
         };
         let told = |error: apron_aws::ApiError| (error.code, error.message);
         let input = codec::decode(model, table, input.to_string().as_bytes()).map_err(told)?;
-        let caller = Caller::root("111122223333", "AKIATEST");
+        let caller = Caller::root("111122223333", ACCESS_KEY_ID);
         let call = Call {
             operation: operation.to_owned(),
             input,
@@ -104,11 +104,7 @@ impl Bench {
 
 async fn open(dir: PathBuf, settings: Arc<Settings>) -> Vault {
     let store = Store::open(&dir).await.unwrap();
-    let root = RootKey {
-        access_key_id: "AKIATEST".to_owned(),
-        secret: Secret::new("of no worth"),
-    };
-    let identities = Identities::open(store.clone(), &settings.account, root, &Machine);
+    let identities = Identities::open(store.clone(), &settings.account, &Machine);
     let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
     Vault::new(&settings, &store, Arc::new(authorizer), Arc::new(Machine))
 }

@@ -74,8 +74,10 @@ impl Bench {
             access_key_id: KEY.to_owned(),
             secret: Secret::new("secret"),
         };
-        let identities = Identities::open(store.clone(), ACCOUNT, root, &*clock);
-        let authorizer = Authorizer::new(identities.await.unwrap(), &settings.region);
+        let identities = Identities::open(store.clone(), ACCOUNT, &*clock);
+        let identities = identities.await.unwrap();
+        identities.set_root_key(root, clock.now()).await.unwrap();
+        let authorizer = Authorizer::new(identities, &settings.region);
         let audit = apron_telemetry::Audit::open(&dir.path().join("audit")).unwrap();
         let trail = Arc::new(Trail::new(audit, &settings.region, clock.clone()));
         let pushes = Arc::new(Pushes::default());
