@@ -28,6 +28,10 @@ domain = "apron.localhost"
 # Addresses of instances; used by nothing else on this machine.
 instance_network = "10.213.0.0/16"
 
+# Whether the users of instances and builds are nobody on this machine, where the kernel allows it. Images whose files belong to
+# users above 65535 need it off.
+user_namespaces = true
+
 # The registry's host and port as clients write it; by default `localhost` and the port of the API.
 # registry_host = "registry.example.com:7400"
 
@@ -91,6 +95,8 @@ pub struct Config {
     pub account_id: Option<String>,
     /// Addresses of instances.
     pub instance_network: String,
+    /// Whether users of instances are nobody on the machine, where the kernel allows it.
+    pub user_namespaces: bool,
     /// The registry's host as clients write it.
     pub registry_host: Option<String>,
     /// The URL as an issuer of identities.
@@ -175,6 +181,7 @@ impl Default for Config {
             domain: "apron.localhost".to_owned(),
             account_id: None,
             instance_network: "10.213.0.0/16".to_owned(),
+            user_namespaces: true,
             registry_host: None,
             issuer: None,
             private_issuers: false,

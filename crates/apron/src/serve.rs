@@ -334,6 +334,7 @@ pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
         .instance_network
         .parse()
         .context("instance_network in apron.toml")?;
+    node.user_namespaces = config.user_namespaces;
     Ok(node)
 }
 

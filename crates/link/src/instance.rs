@@ -62,6 +62,13 @@ pub const IDENTITY_PATH: &str = "/etc/apron/identity";
 /// The token in it.
 pub const TOKEN_FILE: &str = "token";
 
+/// Users, and groups, of a container with a user namespace: those that every image has, as many as `/etc/subuid` gives out.
+pub const USERS: u32 = 65_536;
+
+/// What the shim is called with, in place of an instance's directory, to find out whether containers can have user namespaces:
+/// the first id of the machine, and the directory of layers, follow. It fails with the reason on its standard error.
+pub const PROBE_USERS: &str = "--probe-users";
+
 /// Everything a shim needs to make its container, but for its environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -83,6 +90,10 @@ pub struct Plan {
     pub args: Vec<String>,
     /// Working directory, absolute; made when it does not exist.
     pub cwd: String,
+    /// The machine's id for the container's user 0 and group 0; the others of its [`USERS`] follow. None: the container's users
+    /// are the machine's.
+    #[serde(default)]
+    pub users: Option<u32>,
     /// `USER` of the image: empty, `name`, `uid`, each with an optional `:group`.
     pub user: String,
     /// Number of the signal that asks the application to end; SIGTERM unless the image names another.

@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub pool_slots: usize,
     /// A file with the certificates that instances are given to trust, for those that talk to the platform.
     pub trust_bundle: Option<PathBuf>,
+    /// Instances have users of their own, who are nobody on the machine, where the kernel allows that.
+    pub user_namespaces: bool,
     /// Where the platform listens for its instances, if it does.
     pub doors: Option<Doors>,
 }
@@ -70,6 +72,7 @@ impl NodeConfig {
             resolvers: Vec::new(),
             pool_slots: POOL_SLOTS,
             trust_bundle: None,
+            user_namespaces: true,
             doors: None,
         }
     }

@@ -9,6 +9,7 @@ use crate::network;
 use crate::node::{Inner, failed};
 use crate::plan::{Surroundings, environment, plan};
 use crate::pool::Slot;
+use crate::users;
 use apron_compute::{ComputeError, Exit, InstanceClass, InstanceSpec, InstanceState};
 use apron_domain::Millis;
 use apron_link::instance::Plan;
@@ -53,6 +54,9 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
             layers: &prepared.layers,
             layers_directory: inner.layers.directory().to_owned(),
             slot: slot.namespace.slot,
+            users: inner
+                .users
+                .then(|| users::first(&inner.config.name, slot.namespace.slot)),
             address: slot.namespace.address,
             resolvers: inner.network.resolvers(),
             group: inner.groups.of(spec.class).group(spec.id.as_str()),

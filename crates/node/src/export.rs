@@ -3,6 +3,7 @@
 use crate::disk::UPPER;
 use crate::instance::Instance;
 use apron_compute::{ComputeError, Export, Exported};
+use apron_link::instance::USERS;
 use apron_oci::{Owners, PackError, PackOptions, Source, pack};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -46,7 +47,13 @@ pub fn export(instance: &Instance, what: &Export, into: File) -> Result<Exported
     without.extend(OF_THE_INSTANCE.iter().map(|path| (*path).to_owned()));
     let options = PackOptions {
         source: Source::Overlay,
-        owners: Owners::Kept,
+        owners: match instance.users {
+            Some(first) => Owners::Mapped {
+                first,
+                count: USERS,
+            },
+            None => Owners::Kept,
+        },
         prefix: String::new(),
         below: what.below.iter().map(relative).collect(),
         without,

@@ -36,6 +36,8 @@ pub struct Instance {
     pub layers: Vec<String>,
     /// What it is for.
     pub class: InstanceClass,
+    /// The machine's id for its user 0, unless its users are the machine's.
+    pub users: Option<u32>,
     /// The disk of a build: what it wrote is read after its end, when nothing else holds the mount any more.
     disk: OnceLock<OwnedFd>,
     init_pid: AtomicI32,
@@ -62,6 +64,7 @@ impl Instance {
             cpu_millis: plan.cpu_millis,
             layers: plan.layers.clone(),
             class: class(plan),
+            users: plan.users,
             disk: OnceLock::new(),
             init_pid: AtomicI32::new(0),
             state: watch::Sender::new(state),

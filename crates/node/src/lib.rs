@@ -23,6 +23,7 @@ mod pool;
 mod probe;
 mod purge;
 mod requirements;
+mod users;
 
 pub use config::{DISK_BYTES, DOORS_ADDRESS, Doors, NAME_BYTES_MAX, NodeConfig, POOL_SLOTS};
 pub use error::NodeError;

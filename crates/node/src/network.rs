@@ -11,7 +11,7 @@ mod netlink;
 mod resolvers;
 mod sysctl;
 
-pub use addresses::Subnet;
+pub use addresses::{SLOTS_MAX, Subnet};
 pub use namespace::{Namespace, close};
 
 use crate::config::NodeConfig;

@@ -11,7 +11,7 @@ use crate::instance::shim;
 use crate::layers::Layers;
 use crate::network::Network;
 use crate::pool::Pool;
-use crate::{Clock, adopt, create, export, listening, probe, purge, requirements};
+use crate::{Clock, adopt, create, export, listening, probe, purge, requirements, users};
 use apron_compute::{
     Brake, Compute, ComputeError, ComputeEvent, Exhausted, Export, Exported, InstanceSpec,
     InstanceState, InstanceStatus, Probe, ProbeAnswer, TokenFiles,
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub disks: Arc<Disks>,
     pub layers: Layers,
     pub pool: Arc<Pool>,
+    /// Instances have users of their own.
+    pub users: bool,
     pub events: mpsc::Sender<ComputeEvent>,
     reader: Mutex<Option<mpsc::Receiver<ComputeEvent>>>,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
@@ -85,6 +87,7 @@ impl Node {
             network,
             disks,
             layers,
+            users,
             found,
         } = opened;
         let pool = Pool::start(network.clone(), disks.clone(), config.pool_slots).await?;
@@ -97,6 +100,7 @@ impl Node {
             disks,
             layers,
             pool,
+            users,
             events,
             reader: Mutex::new(Some(reader)),
             instances: Mutex::default(),
@@ -139,6 +143,7 @@ struct Opened {
     network: Arc<Network>,
     disks: Arc<Disks>,
     layers: Layers,
+    users: bool,
     found: Vec<adopt::Found>,
 }
 
@@ -148,6 +153,7 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
     let network = Arc::new(Network::open(config)?);
     let disks = Arc::new(Disks::open(config.data_dir.join("disks"))?);
     let layers = Layers::open(config.data_dir.join("layers"), images)?;
+    let users = config.user_namespaces && users::are_possible(config, layers.directory());
     let found = adopt::look(&files, &groups, &network, &disks)?;
     Ok(Opened {
         files,
@@ -155,6 +161,7 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
         network,
         disks,
         layers,
+        users,
         found,
     })
 }

@@ -31,6 +31,8 @@ pub struct Surroundings<'a> {
     pub layers_directory: PathBuf,
     /// Number of the network slot.
     pub slot: u32,
+    /// The machine's id for its user 0, when it has users of its own.
+    pub users: Option<u32>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Name servers.
@@ -46,6 +48,7 @@ pub fn plan(spec: &InstanceSpec, surroundings: Surroundings<'_>) -> Result<Plan,
         layers,
         layers_directory,
         slot,
+        users,
         address,
         resolvers,
         group,
@@ -62,6 +65,7 @@ pub fn plan(spec: &InstanceSpec, surroundings: Surroundings<'_>) -> Result<Plan,
         address: (address, spec.port).into(),
         args: arguments(spec.start_command.as_deref(), config)?,
         cwd: working_directory(&config.working_dir),
+        users,
         user: config.user.clone(),
         stop_signal: config
             .stop_signal

@@ -14,6 +14,14 @@ use std::io::{self, Write};
 pub enum Owners {
     /// As they are on the disk.
     Kept,
+    /// As a container has them whose user and group 0 are this id on the disk, and which has as many as this of them. What is
+    /// nobody's there is root's.
+    Mapped {
+        /// The first id.
+        first: u32,
+        /// How many ids.
+        count: u32,
+    },
     /// Root's, with modes reduced to what repositories know: executable or not. Owners and modes of a checkout are those of
     /// whoever made it.
     Root,

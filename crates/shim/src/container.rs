@@ -12,6 +12,7 @@ pub mod init;
 mod mounts;
 mod root;
 mod user;
+pub mod users;
 
 use rustix::fd::OwnedFd;
 
@@ -28,6 +29,8 @@ pub struct Descriptors {
     pub network: OwnedFd,
     /// The mount of its disk, attached nowhere yet.
     pub disk: OwnedFd,
+    /// Its user namespace, unless its users are the machine's.
+    pub users: Option<OwnedFd>,
     /// The certificates that the application is to trust.
     pub trust: Option<OwnedFd>,
     /// Where the application's standard output goes.

@@ -16,16 +16,25 @@ mod start;
 mod supervise;
 mod sys;
 
+use apron_link::instance::PROBE_USERS;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Some(directory) = std::env::args_os().nth(1) else {
-        eprintln!("usage: apron-shim <instance directory>");
-        return ExitCode::from(2);
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let started = match &arguments[..] {
+        [directory] => start::start(Path::new(directory)).map(Some),
+        [word, first, directory] if word == PROBE_USERS => {
+            start::probe_users(first, Path::new(directory)).map(|()| None)
+        }
+        _ => {
+            eprintln!("usage: apron-shim <instance directory>");
+            return ExitCode::from(2);
+        }
     };
-    match start::start(Path::new(&directory)) {
-        Ok(supervisor) => supervisor.run(),
+    match started {
+        Ok(Some(supervisor)) => supervisor.run(),
+        Ok(None) => ExitCode::SUCCESS,
         Err(text) => {
             // Nobody reads it unless something is badly wrong: the node then finds a shim that ended without a word.
             eprintln!("apron-shim: {text}");

@@ -1,6 +1,6 @@
 //! From the command line to a running container.
 
-use crate::container::{Descriptors, init};
+use crate::container::{Descriptors, init, users};
 use crate::failure::Stage;
 use crate::handover::{self, Handover};
 use crate::supervise::{Container, Supervisor};
@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::PidfdFlags;
+use std::ffi::OsStr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -38,7 +39,17 @@ pub fn start(directory: &Path) -> Result<Supervisor, String> {
     std::fs::write(directory.join(PID_FILE), std::process::id().to_string())
         .stage("write the process id")?;
     let plan = read_plan(directory)?;
-    let (container, child_side) = pipes(network, disk, trust)?;
+    let users = match plan.users.map(users::namespace).transpose() {
+        Ok(users) => users,
+        Err(text) => return Supervisor::failed(directory, &plan, listener, text),
+    };
+    let given = Given {
+        network,
+        disk,
+        users,
+        trust,
+    };
+    let (container, child_side) = pipes(given)?;
     sys::block_signals();
     let cgroup = cgroup_to_be_born_in(&plan)?;
     let forked = sys::fork_into(NAMESPACES, cgroup.as_ref().map(AsFd::as_fd));
@@ -55,6 +66,12 @@ pub fn start(directory: &Path) -> Result<Supervisor, String> {
         }
         Err(text) => Supervisor::failed(directory, &plan, listener, text),
     }
+}
+
+/// Whether containers can have user namespaces here, the first with this id of the machine for its root.
+pub fn probe_users(first: &OsStr, layers: &Path) -> Result<(), String> {
+    let first = first.to_str().and_then(|text| text.parse().ok());
+    users::probe(first.ok_or("the first id is no number")?, layers)
 }
 
 /// The one group of version 2. Being born in it spares the move into it.
@@ -112,11 +129,21 @@ impl Pipes {
     }
 }
 
-fn pipes(
+/// What the container is made from, besides its pipes.
+struct Given {
     network: OwnedFd,
     disk: OwnedFd,
+    users: Option<OwnedFd>,
     trust: Option<OwnedFd>,
-) -> Result<(Pipes, Descriptors), String> {
+}
+
+fn pipes(given: Given) -> Result<(Pipes, Descriptors), String> {
+    let Given {
+        network,
+        disk,
+        users,
+        trust,
+    } = given;
     let pipe = || -> Result<(OwnedFd, OwnedFd), String> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).stage("make a pipe")?;
         // Only the reading side: the application expects writes that wait.
@@ -133,6 +160,7 @@ fn pipes(
     let descriptors = Descriptors {
         network,
         disk,
+        users,
         trust,
         stdout: child_stdout,
         stderr: child_stderr,

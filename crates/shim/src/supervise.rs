@@ -473,6 +473,7 @@ pub mod tests {
             cpu_millis: 1000,
             build: false,
             identity: false,
+            users: None,
             cgroups: Vec::new(),
             cgroup_view: CgroupView::V2,
             oom_counter: OomCounter {

@@ -65,6 +65,50 @@ pub fn fork_into(
     }
 }
 
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Shows the files of a mount that is attached nowhere yet with the ids of a user namespace (mount_setattr(2)).
+pub fn map_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let attributes = MountAttr {
+        set: libc::MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    // SAFETY: the path is a NUL-terminated string; the kernel reads as many bytes of the attributes as it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Makes files as this user and group (setfsuid(2)), which root may always.
+pub fn set_file_ids(id: u32) {
+    // SAFETY: both calls change the ids of the only thread and have no memory requirements.
+    unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+    }
+}
+
 /// Ends the process without running any destructor.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no requirements.

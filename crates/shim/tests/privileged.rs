@@ -68,6 +68,7 @@ impl Bench {
             cpu_millis: 1000,
             build: false,
             identity: false,
+            users: None,
             version: VERSION,
             id: "0".repeat(32),
             service: "1".repeat(32),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 /// Most instances a machine is given addresses for.
-const SLOTS_MAX: u32 = 4096;
+pub const SLOTS_MAX: u32 = 4096;
 
 /// An IPv4 network in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,3 +14,4 @@ mod machine;
 mod output;
 mod start;
 mod traces;
+mod users;

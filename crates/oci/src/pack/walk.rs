@@ -304,6 +304,12 @@ impl<W: Write> Walk<'_, W> {
                 header.set_gid(status.st_gid.into());
                 header.set_mode(status.st_mode & 0o7777);
             }
+            Owners::Mapped { first, count } => {
+                let inside = |id: u32| id.checked_sub(first).filter(|id| *id < count);
+                header.set_uid(inside(status.st_uid).unwrap_or(0).into());
+                header.set_gid(inside(status.st_gid).unwrap_or(0).into());
+                header.set_mode(status.st_mode & 0o7777);
+            }
             Owners::Root => header.set_mode(if executable { 0o755 } else { 0o644 }),
         }
         tracing::trace!(path = %path.display(), "packed");

@@ -1,7 +1,7 @@
 //! The application's process, from its fork to its `exec`.
 
 use super::user::{self, Identity};
-use super::{Descriptors, REPORT_EXEC};
+use super::{Descriptors, REPORT_EXEC, users};
 use crate::failure::{Stage, errno_text};
 use crate::{seccomp, sys};
 use apron_link::instance::Plan;
@@ -51,13 +51,16 @@ fn become_application(
         &accounts("/etc/group")?,
     )?;
     rustix::process::setsid().stage("make a session")?;
-    wire(descriptors, &identity)?;
+    wire(plan, descriptors, &identity)?;
     limit(plan)?;
     work_in(&plan.cwd)?;
     let args = c_strings(&plan.args)?;
     let env = completed(environment, plan, &identity);
     let candidates = candidates(&plan.args[0], &env);
     let env = c_strings(&env)?;
+    if let Some(users) = &descriptors.users {
+        users::enter(users)?;
+    }
     drop_privileges(&identity)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::reset_signals();
@@ -87,12 +90,12 @@ fn accounts(path: &str) -> Result<String, String> {
 }
 
 /// Connects the standard streams. The pipes are given to the user, so that `/dev/stdout` can be opened by it.
-fn wire(descriptors: &Descriptors, identity: &Identity) -> Result<(), String> {
+fn wire(plan: &Plan, descriptors: &Descriptors, identity: &Identity) -> Result<(), String> {
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .stage("open /dev/null")?;
     for pipe in [&descriptors.stdout, &descriptors.stderr] {
-        rustix::fs::fchown(pipe, Some(Uid::from_raw(identity.uid)), None)
-            .stage("hand over the outputs")?;
+        let user = Uid::from_raw(plan.users.unwrap_or(0).saturating_add(identity.uid));
+        rustix::fs::fchown(pipe, Some(user), None).stage("hand over the outputs")?;
     }
     rustix::stdio::dup2_stdin(&null).stage("connect standard input")?;
     rustix::stdio::dup2_stdout(&descriptors.stdout).stage("connect standard output")?;

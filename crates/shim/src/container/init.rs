@@ -1,6 +1,6 @@
 //! Process 1 of the container.
 
-use super::{Descriptors, application, cgroup_view, mounts, root};
+use super::{Descriptors, application, cgroup_view, mounts, root, users};
 use crate::failure::Stage;
 use crate::sys;
 use apron_link::instance::{CgroupView, Plan};
@@ -13,17 +13,21 @@ use std::path::Path;
 /// Makes the container, starts the application and stays until it ends. Never returns.
 pub fn run(plan: &Plan, environment: &[String], directory: &Path, descriptors: Descriptors) -> ! {
     match start(plan, environment, directory, &descriptors) {
-        Ok(application) => {
-            let Descriptors { status, .. } = descriptors;
-            sys::close_all_but(status.as_fd());
-            confine();
-            attend(application, &status)
-        }
-        Err(text) => {
-            let _ = rustix::io::write(&descriptors.report, text.as_bytes());
-            sys::exit_now(1)
-        }
+        Ok(application) => match confine(&descriptors) {
+            Ok(()) => {
+                let Descriptors { status, .. } = descriptors;
+                sys::close_all_but(status.as_fd());
+                attend(application, &status)
+            }
+            Err(text) => fail(&descriptors, &text),
+        },
+        Err(text) => fail(&descriptors, &text),
     }
+}
+
+fn fail(descriptors: &Descriptors, text: &str) -> ! {
+    let _ = rustix::io::write(&descriptors.report, text.as_bytes());
+    sys::exit_now(1)
 }
 
 fn start(
@@ -42,8 +46,12 @@ fn start(
     join_groups(plan)?;
     // The namespace shows the groups joined above as its root, so it comes after them.
     new_cgroup_namespace()?;
-    let identity = root::enter(plan, directory, &descriptors.disk)?;
-    mounts::mount_all(plan.shm_bytes)?;
+    let identity = root::enter(plan, directory, descriptors)?;
+    if let Some(first) = plan.users {
+        users::make_files_as(first)?;
+        end_with_the_shim(&descriptors.status)?;
+    }
+    mounts::mount_all(plan.shm_bytes, plan.users.unwrap_or(0))?;
     cgroup_view::mount(&plan.cgroup_view);
     root::write_names(plan)?;
     if let Some(trust) = &descriptors.trust {
@@ -102,19 +110,22 @@ fn end_with_the_shim(status: &OwnedFd) -> Result<(), String> {
     Ok(())
 }
 
-/// Leaves the init nothing but the right to signal the application.
-fn confine() {
+/// Leaves the init nothing but the right to signal the application, whose root may signal it in turn.
+fn confine(descriptors: &Descriptors) -> Result<(), String> {
+    if let Some(users) = &descriptors.users {
+        users::enter(users)?;
+    }
     let kill = CapabilitySet::KILL;
     let none = CapabilitySet::empty();
-    let _ = rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: kill,
-            permitted: kill,
-            inheritable: none,
-        },
-    );
-    let _ = rustix::thread::set_no_new_privs(true);
+    let sets = CapabilitySets {
+        effective: kill,
+        permitted: kill,
+        inheritable: none,
+    };
+    rustix::thread::set_capabilities(None, sets).stage("drop the init's capabilities")?;
+    rustix::thread::set_no_new_privs(true).stage("forbid the init new privileges")?;
+    // Changing its user undid both.
+    end_with_the_shim(&descriptors.status)
 }
 
 /// Forwards signals to the application and collects every process that ends, until the application does.

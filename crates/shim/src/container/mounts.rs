@@ -60,8 +60,8 @@ const QUIET: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
 
-/// Mounts everything an application expects to find.
-pub fn mount_all(shm_bytes: u64) -> Result<(), String> {
+/// Mounts everything an application expects to find; `first` is the machine's id for the container's group 0.
+pub fn mount_all(shm_bytes: u64, first: u32) -> Result<(), String> {
     mount("proc", "/proc", QUIET, "")?;
     mount("sysfs", "/sys", QUIET | MountFlags::RDONLY, "")?;
     let device_flags = MountFlags::NOSUID | MountFlags::NOEXEC;
@@ -71,7 +71,8 @@ pub fn mount_all(shm_bytes: u64) -> Result<(), String> {
         "devpts",
         "/dev/pts",
         device_flags,
-        "newinstance,ptmxmode=0666,mode=0620,gid=5",
+        // Group 5 is the one that owns terminals (Debian and others).
+        &format!("newinstance,ptmxmode=0666,mode=0620,gid={}", first + 5),
     )?;
     mount(
         "tmpfs",

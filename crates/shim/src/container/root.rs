@@ -1,16 +1,17 @@
 //! The container's file system: layers under a bounded disk, entered so that nothing of the host remains.
 
+use super::{Descriptors, users};
 use crate::failure::{Stage, errno_text};
 use crate::handover::read_from_start;
 use apron_link::instance::{IDENTITY_DIRECTORY, IDENTITY_PATH, Plan, TRUST_PATH};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest mount options the kernel takes, in bytes: a page, with its end.
 const MOUNT_OPTIONS_BYTES_MAX: usize = 4095;
@@ -20,7 +21,11 @@ const TRUST_BYTES_MAX: usize = 8 << 20;
 
 /// Mounts the root and makes it the only thing there is. What comes back is the directory with the token, which is to be
 /// attached where the container looks for it.
-pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<Option<OwnedFd>, String> {
+pub fn enter(
+    plan: &Plan,
+    directory: &Path,
+    descriptors: &Descriptors,
+) -> Result<Option<OwnedFd>, String> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -33,7 +38,7 @@ pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<Option<Own
     let disk_at = directory.join("disk");
     make_directory(&disk_at)?;
     rustix::mount::move_mount(
-        disk,
+        &descriptors.disk,
         "",
         CWD,
         &disk_at,
@@ -43,11 +48,18 @@ pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<Option<Own
     for name in ["upper", "work"] {
         make_directory(&disk_at.join(name))?;
     }
+    // The root directory of the container, which is its root's.
+    if let Some(first) = plan.users {
+        let (user, group) = (Uid::from_raw(first), Gid::from_raw(first));
+        rustix::fs::chown(disk_at.join("upper"), Some(user), Some(group))
+            .stage("give the disk to the container")?;
+    }
     let root = directory.join("rootfs");
     make_directory(&root)?;
     let options = overlay_options(plan, &disk_at)?;
     // Layer names are relative to keep 127 of them within one page of options.
-    rustix::process::chdir(&plan.layers_directory).stage("enter the directory of layers")?;
+    let layers = layers_directory(plan, directory, descriptors.users.as_ref())?;
+    rustix::process::chdir(&layers).stage("enter the directory of layers")?;
     // No device nodes: an image could bring one of the host's disk.
     rustix::mount::mount(
         "overlay",
@@ -62,6 +74,23 @@ pub fn enter(plan: &Plan, directory: &Path, disk: &OwnedFd) -> Result<Option<Own
     ))?;
     pivot(&root)?;
     Ok(identity)
+}
+
+/// The directory of layers, as the container's users see it.
+fn layers_directory(
+    plan: &Plan,
+    directory: &Path,
+    users: Option<&OwnedFd>,
+) -> Result<PathBuf, String> {
+    let Some(users) = users else {
+        return Ok(plan.layers_directory.clone());
+    };
+    let tree = users::seen_by(users, &plan.layers_directory)?;
+    let at = directory.join("layers");
+    make_directory(&at)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&tree, "", CWD, &at, flags).stage("attach the layers")?;
+    Ok(at)
 }
 
 /// A mount of the directory that the node puts tokens into, attached nowhere yet.
