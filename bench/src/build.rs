@@ -5,7 +5,7 @@
 mod peer;
 mod visitors;
 
-use crate::table::{PERCENTILES, Row, Table};
+use crate::table::{PERCENTILES, Row, Table, percentile};
 use anyhow::{Context, Result, ensure};
 use apron_e2e::git::{Repository, git};
 use apron_e2e::images::EchoImage;
@@ -24,25 +24,33 @@ const RUNS_MAX: u32 = 7;
 /// Longest time one build may take until it answers; the very first makes the base image.
 const BUILD_MAX: Duration = Duration::from_secs(900);
 
-/// Seconds of load per phase: a run each, within these.
-const LOAD_SECONDS: std::ops::RangeInclusive<u32> = 5..=30;
+/// Turns of the measurement of a neighbour, and the seconds of load in each phase of one: a run each, within these.
+const NEIGHBOUR_TURNS: u32 = 5;
+const LOAD_SECONDS: std::ops::RangeInclusive<u32> = 2..=30;
 
 /// What each turn of a run measures.
 const TURNS: [&str; 3] = ["first build", "no change", "a changed line"];
 
-/// Measures both.
-pub fn measure(runs: u32) -> Result<String> {
+/// How long builds take.
+pub fn measure(runs: u32) -> Result<Table> {
+    let platform = platform()?;
+    let base = base_image(&platform)?;
+    speed(&platform, &base, runs.clamp(1, RUNS_MAX))
+}
+
+/// What a build does to a service.
+pub fn measure_neighbour(runs: u32) -> Result<Table> {
+    let seconds = runs.clamp(*LOAD_SECONDS.start(), *LOAD_SECONDS.end());
+    neighbour(&platform()?, seconds)
+}
+
+fn platform() -> Result<Platform> {
     // Nobody looks at a branch but who is told to.
-    let platform = Platform::start_with(&Settings {
+    Platform::start_with(&Settings {
         ask_every: 3600,
         recipes: true,
         ..Settings::default()
-    })?;
-    let base = base_image(&platform)?;
-    let mut text = speed(&platform, &base, runs.clamp(1, RUNS_MAX))?.render();
-    let seconds = runs.clamp(*LOAD_SECONDS.start(), *LOAD_SECONDS.end());
-    text.push_str(&neighbour(&platform, seconds)?.render());
-    Ok(text)
+    })
 }
 
 /// Has the base image of the runtime made, and writes it as an OCI image layout for the peer.
@@ -207,47 +215,90 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// A build that uses all it can get, next to a service with visitors.
+/// A build that uses all it can get, next to a service with visitors; in turns with none.
 fn neighbour(platform: &Platform, seconds: u32) -> Result<Table> {
     let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
     let service = platform.running_service("echo", &image)?;
+    let target = service.target(platform)?;
     let load = Duration::from_secs(seconds.into());
-    let alone = Visitors::measure(&service.target(platform)?, load)?;
-    let project = Project::new(platform, "busy-build")?;
-    // More processes than the machine has processors, which compute and write, until nobody wants more.
-    let busy = "for i in 1 2 3 4; do (while true; do python3 -m compileall -q -f /usr/lib/python3*; \
-                dd if=/dev/zero of=/tmp/busy$i bs=1M count=64 conv=fsync 2>/dev/null; done) & done; echo at full speed; wait";
-    let file = format!(
-        "version: 1.0\nruntime: python311\nbuild:\n  commands:\n    build:\n      - {}\nrun:\n  command: python3 app.py\n",
-        json!(busy)
-    );
-    project.work.write("apprunner.yaml", &file)?;
-    project.push()?;
-    let building = platform.create_service_from(&project.input())?;
-    let stream = building.operation.clone();
-    wait::until_true("the build to be at full speed", BUILD_MAX, || {
-        let log = building.deployment_log(platform, &stream)?;
-        Ok(log.iter().any(|line| line.ends_with("at full speed")))
-    })?;
-    let during = Visitors::measure(&service.target(platform)?, load)?;
-    ensure!(
-        building.describe(platform)?["Status"] == "OPERATION_IN_PROGRESS",
-        "the build ended before its measurement"
-    );
-    let cancel = json!({ "ServiceArn": building.arn });
-    platform.call(apron_e2e::api::APRON, "CancelOperation", &cancel)?;
-    let rise = (during.p99 / alone.p99 - 1.0) * 100.0;
+    let mut turns = Vec::new();
+    for number in 0..NEIGHBOUR_TURNS {
+        let alone = Visitors::measure(&target, load)?;
+        let busy = BusyBuild::begin(platform, number)?;
+        let during = Visitors::measure(&target, load)?;
+        busy.end()?;
+        println!(
+            "    p99 {:.2} ms without and {:.2} ms with a build",
+            alone.p99, during.p99
+        );
+        turns.push((alone, during));
+    }
+    let middle = |value: &dyn Fn(&(Visitors, Visitors)) -> f64| {
+        percentile(&turns.iter().map(value).collect::<Vec<f64>>(), 50)
+    };
+    let rise = (middle(&|(alone, during)| during.p99 / alone.p99) - 1.0) * 100.0;
     Ok(Table {
         title: "A running service during a build at full speed".to_owned(),
         unit: "ms",
         columns: ["p50", "p99"],
-        rows: vec![alone.row("no build"), during.row("a build at full speed")],
+        rows: vec![
+            Row {
+                who: "no build".to_owned(),
+                p50: middle(&|(alone, _)| alone.p50),
+                p95: middle(&|(alone, _)| alone.p99),
+            },
+            Row {
+                who: "a build at full speed".to_owned(),
+                p50: middle(&|(_, during)| during.p50),
+                p95: middle(&|(_, during)| during.p99),
+            },
+        ],
         notes: vec![format!(
-            "{} requests in {seconds} s without and {} with the build, of {} visitors over TLS on kept connections, an application of \
-             1 vCPU; the p99 rose by {rise:.0} %. The build has four processes that compile and write without end.",
-            alone.requests,
-            during.requests,
+            "{NEIGHBOUR_TURNS} turns of {seconds} s without and {seconds} s with the build; medians of the turns. {} visitors over TLS on \
+             kept connections ask every 4 ms, the application has 1 vCPU; the p99 rose by {rise:.0} % (the median of the turns' ratios). The build \
+             has four processes that compile and write without end.",
             visitors::COUNT,
         )],
     })
+}
+
+/// A build with more processes than the machine has processors, which compute and write until nobody wants more.
+struct BusyBuild<'a> {
+    project: Project<'a>,
+    service: Service,
+}
+
+impl<'a> BusyBuild<'a> {
+    /// Returns when it is at full speed.
+    fn begin(platform: &'a Platform, number: u32) -> Result<BusyBuild<'a>> {
+        let project = Project::new(platform, &format!("busy-build-{number}"))?;
+        let busy = "for i in 1 2 3 4; do (while true; do python3 -m compileall -q -f /usr/lib/python3*; \
+                    dd if=/dev/zero of=/tmp/busy$i bs=1M count=64 conv=fsync 2>/dev/null; done) & done; \
+                    echo at full speed; wait";
+        let file = format!(
+            "version: 1.0\nruntime: python311\nbuild:\n  commands:\n    build:\n      - {}\nrun:\n  command: python3 app.py\n",
+            json!(busy)
+        );
+        project.work.write("apprunner.yaml", &file)?;
+        project.push()?;
+        let service = platform.create_service_from(&project.input())?;
+        let stream = service.operation.clone();
+        wait::until_true("the build to be at full speed", BUILD_MAX, || {
+            let log = service.deployment_log(platform, &stream)?;
+            Ok(log.iter().any(|line| line.ends_with("at full speed")))
+        })?;
+        Ok(BusyBuild { project, service })
+    }
+
+    fn end(self) -> Result<()> {
+        let platform = self.project.platform;
+        ensure!(
+            self.service.describe(platform)?["Status"] == "OPERATION_IN_PROGRESS",
+            "the build ended before its measurement"
+        );
+        let cancel = json!({ "ServiceArn": self.service.arn });
+        platform.call(apron_e2e::api::APRON, "CancelOperation", &cancel)?;
+        self.service.settle_as(platform, "CREATE_FAILED")?;
+        self.project.remove()
+    }
 }

@@ -21,6 +21,10 @@ use work::{Sample, WORKS, Work};
 const RUNS_MIN: u32 = 5;
 const RUNS_DIVISOR: u32 = 4;
 
+/// How many times as many runs the fixed rate has: its percentiles of one run vary several times as much as the
+/// processor times of the others.
+const RUNS_FIXED_RATE: u32 = 4;
+
 /// Idle connections that are held: with 20,000 open files, Apron's proxy takes this many and keeps as many descriptors
 /// for connections to instances and a share for their brakes.
 const IDLE: usize = 7_000;
@@ -112,7 +116,7 @@ fn loaded(
             work,
             samples: Vec::new(),
         };
-        for run in 0..runs {
+        for run in 0..runs_of(work, runs) {
             for index in order(contenders.len(), seed.wrapping_add(u64::from(run))) {
                 rows[index]
                     .samples
@@ -127,6 +131,14 @@ fn loaded(
     }
     let logged = contenders.iter().find_map(Contender::logged);
     Ok((measured, logged.unwrap_or(0)))
+}
+
+/// Runs of this work where most works have `runs`.
+fn runs_of(work: Work, runs: u32) -> u32 {
+    match work {
+        Work::FixedRate => runs * RUNS_FIXED_RATE,
+        _ => runs,
+    }
 }
 
 /// The numbers below `count` in an order that depends on `seed`.

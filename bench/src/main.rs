@@ -21,8 +21,8 @@ struct Arguments {
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// Only this measurement: update, start, thaw, unpack, memory, scaling, api, instructions or data-plane. The other sections of the
-    /// results stay as they are.
+    /// Only this measurement: update, start, thaw, unpack, build, neighbour, memory, scaling, api, instructions or data-plane. The
+    /// other sections of the results stay as they are.
     #[arg(long)]
     only: Option<String>,
     /// Only count the data plane's instructions, and fail if a request takes more than `bench/instructions.json` keeps.
@@ -50,12 +50,15 @@ struct Arguments {
 /// One measurement: its name, and what it answers in Markdown.
 type Measurement = (&'static str, fn(u32) -> Result<String>);
 
-const MEASUREMENTS: [Measurement; 10] = [
+const MEASUREMENTS: [Measurement; 11] = [
     ("update", |runs| Ok(update::measure(runs)?.render())),
     ("start", |runs| Ok(examples::start(runs)?.render())),
     ("thaw", |runs| Ok(examples::thaw(runs)?.render())),
     ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
-    ("build", build::measure),
+    ("build", |runs| Ok(build::measure(runs)?.render())),
+    ("neighbour", |runs| {
+        Ok(build::measure_neighbour(runs)?.render())
+    }),
     ("memory", |runs| Ok(memory::measure(runs)?.render())),
     ("scaling", scaling::measure),
     ("api", |_| api::measure()),

@@ -1,6 +1,6 @@
 //! Visitors of a service at a steady pace, and how long they wait.
 
-use crate::table::{Row, percentile};
+use crate::table::percentile;
 use anyhow::{Result, anyhow, ensure};
 use apron_e2e::http::Target;
 use apron_e2e::wait::pace;
@@ -18,8 +18,6 @@ pub struct Visitors {
     pub p50: f64,
     /// What one request in a hundred exceeds.
     pub p99: f64,
-    /// How many were asked.
-    pub requests: usize,
 }
 
 impl Visitors {
@@ -54,16 +52,6 @@ impl Visitors {
         Ok(Visitors {
             p50: percentile(&all, 50),
             p99: percentile(&all, 99),
-            requests: all.len(),
         })
-    }
-
-    /// A row of the table.
-    pub fn row(&self, who: &str) -> Row {
-        Row {
-            who: who.to_owned(),
-            p50: self.p50,
-            p95: self.p99,
-        }
     }
 }

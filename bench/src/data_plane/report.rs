@@ -1,7 +1,7 @@
 //! The results of the data plane as tables.
 
 use super::contender::APRON;
-use super::work::{Sample, WORKS, Work};
+use super::work::{WORKS, Work};
 use super::{IDLE, Idle, Measured};
 use std::fmt::Write as _;
 
@@ -20,10 +20,12 @@ pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> S
     let _ = write!(
         text,
         "\nEvery contender routes 10,000 services, has two threads and the same application behind it. {runs} runs of each \
-         work, in turns and in random order; medians. Processor time is what the scheduler accounts to the proxy's \
+         work, {} at the fixed rate, in turns and in random order; medians. Ratios are medians, too, of the ratios within one turn: what \
+         the machine did meanwhile is in both. Processor time is what the scheduler accounts to the proxy's \
          processes. Apron and nginx write their access logs (Apron's to its control plane, which got {logged} lines), the \
          others write none. Clients: wrk, h2load, and one of our own for new connections and the fixed rate. Load of the \
          machine at the end (1, 5, 15 minutes): {}.\n",
+        super::runs_of(Work::FixedRate, runs),
         load()
     );
     text.push_str(&works(measured));
@@ -44,9 +46,9 @@ pub fn works(measured: &[Measured]) -> String {
             "\n## Data plane: {title}\n\n| | CPU (µs/request) | min–max | of nginx's | of HAProxy's | requests/s | p50 (µs) \
              | p99 (µs) | p99.9 (µs) |\n|---|---|---|---|---|---|---|---|---|\n"
         );
-        let [nginx, haproxy] = peers(measured, work);
         for row in rows {
-            let cpu = cpu(row);
+            let cpu = median(row.samples.iter().map(|sample| sample.cpu_us));
+            let [nginx, haproxy] = of_peers(measured, row);
             let all = row.samples.iter().map(|sample| sample.cpu_us);
             let (least, most) = (
                 all.clone().fold(f64::NAN, f64::min),
@@ -64,8 +66,8 @@ pub fn works(measured: &[Measured]) -> String {
                 row.who,
                 number(cpu, 1),
                 range(least, most),
-                number(cpu / nginx, 2),
-                number(cpu / haproxy, 2),
+                number(nginx, 2),
+                number(haproxy, 2),
                 number(median(row.samples.iter().map(|it| it.rate)), 0),
             );
         }
@@ -89,8 +91,9 @@ fn goals(measured: &[Measured], idle: &[Idle]) -> String {
         if work == Work::FixedRate {
             continue;
         }
-        let own = find(measured, work, APRON).map_or(f64::NAN, cpu);
-        let [nginx, haproxy] = peers(measured, work).map(|peer| number(own / peer, 2));
+        let own = find(measured, work, APRON);
+        let of_peers = own.map_or([f64::NAN; 2], |row| of_peers(measured, row));
+        let [nginx, haproxy] = of_peers.map(|ratio| number(ratio, 2));
         let [to_nginx, to_haproxy] =
             goals.map(|goal| goal.map_or("–".into(), |it| number(it, 2)));
         let _ = writeln!(
@@ -98,16 +101,8 @@ fn goals(measured: &[Measured], idle: &[Idle]) -> String {
             "| {title} | {nginx} | {to_nginx} | {haproxy} | {to_haproxy} |"
         );
     }
-    let added = |who: &str, index: usize| {
-        let time = |who: &str| {
-            find(measured, Work::FixedRate, who).map_or(f64::NAN, |row| {
-                median(row.samples.iter().map(|it| it.percentiles[index]))
-            })
-        };
-        time(who) - if index == 0 { time(DIRECT) } else { 0.0 }
-    };
-    let [p50, p99] = [0, 1].map(|index| number(added(APRON, index) / added("nginx", index), 2));
-    let [p50h, p99h] = [0, 1].map(|index| number(added(APRON, index) / added("HAProxy", index), 2));
+    let [p50, p50h] = ["nginx", "HAProxy"].map(|peer| number(latency(measured, peer, 0), 2));
+    let [p99, p99h] = ["nginx", "HAProxy"].map(|peer| number(latency(measured, peer, 1), 2));
     let _ = writeln!(
         text,
         "| Added p50 at a fixed rate | {p50} | {ADDED_GOAL:.2} | {p50h} | – |\n\
@@ -147,12 +142,32 @@ fn find<'m>(measured: &'m [Measured], work: Work, who: &str) -> Option<&'m Measu
         .find(|row| row.work == work && row.who == who)
 }
 
-fn peers(measured: &[Measured], work: Work) -> [f64; 2] {
-    ["nginx", "HAProxy"].map(|who| find(measured, work, who).map_or(f64::NAN, cpu))
+/// Processor time next to nginx's and HAProxy's.
+fn of_peers(measured: &[Measured], row: &Measured) -> [f64; 2] {
+    ["nginx", "HAProxy"].map(|who| {
+        let peer = find(measured, row.work, who);
+        peer.map_or(f64::NAN, |peer| {
+            let pairs = row.samples.iter().zip(&peer.samples);
+            median(pairs.map(|(own, peer)| own.cpu_us / peer.cpu_us))
+        })
+    })
 }
 
-fn cpu(row: &Measured) -> f64 {
-    median(row.samples.iter().map(|sample: &Sample| sample.cpu_us))
+/// A percentile at the fixed rate next to a peer's: of the median (the first of a sample's percentiles) what the proxy
+/// adds to the application's own time.
+fn latency(measured: &[Measured], peer: &str, percentile: usize) -> f64 {
+    let rows = [APRON, peer, DIRECT].map(|who| find(measured, Work::FixedRate, who));
+    let [Some(own), Some(peer), Some(direct)] = rows else {
+        return f64::NAN;
+    };
+    let turns = own.samples.iter().zip(&peer.samples).zip(&direct.samples);
+    median(turns.map(|((own, peer), direct)| {
+        let base = match percentile {
+            0 => direct.percentiles[0],
+            _ => 0.0,
+        };
+        (own.percentiles[percentile] - base) / (peer.percentiles[percentile] - base)
+    }))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -182,7 +197,7 @@ fn number(value: f64, decimals: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::work::title;
+    use super::super::work::{Sample, title};
     use super::*;
 
     #[test]

@@ -100,12 +100,10 @@ impl Cgroups {
         }
         match &cgroups.layout {
             Layout::V1(mounts) => {
-                let processors = std::thread::available_parallelism().map_or(1, usize::from);
-                let weight = match priority {
-                    Priority::Normal => v1::parent_setting(processors),
-                    Priority::Low => v1::low_parent_setting(processors),
-                };
-                write(&mounts["cpu"].join(parent), &weight)?;
+                if priority == Priority::Normal {
+                    let weight = v1::parent_setting(processors());
+                    write(&mounts["cpu"].join(parent), &weight)?;
+                }
             }
             Layout::V2(mount) => {
                 let delegate = setting("cgroup.subtree_control", v2::CONTROLLERS);
@@ -115,12 +113,34 @@ impl Cgroups {
                         detail: error.to_string(),
                     })?;
                 }
-                if priority == Priority::Low {
-                    write(&mount.join(parent), &v2::low_parent_setting())?;
-                }
             }
         }
+        if priority == Priority::Low {
+            cgroups.stand_back(true)?;
+        }
         Ok(cgroups)
+    }
+
+    /// Has all these groups stand back behind everything else, or have their small weight next to it.
+    pub fn stand_back(&self, back: bool) -> Result<(), NodeError> {
+        let (directory, settings) = match &self.layout {
+            Layout::V1(mounts) => (&mounts["cpu"], v1::low_parent_settings(processors(), back)),
+            Layout::V2(mount) => (mount, v2::low_parent_settings(back)),
+        };
+        let directory = directory.join(&self.parent);
+        settings
+            .iter()
+            .try_for_each(|setting| write(&directory, setting))
+    }
+
+    /// The threads of an instance.
+    pub fn threads(&self, id: &str) -> Vec<u32> {
+        let file = match &self.layout {
+            Layout::V1(mounts) => mounts["cpu"].join(&self.parent).join(id).join("tasks"),
+            Layout::V2(mount) => mount.join(&self.parent).join(id).join("cgroup.threads"),
+        };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
     /// Whether a process or thread of an instance was ever refused.
@@ -291,6 +311,21 @@ impl Cgroups {
             .map(|mount| mount.join(&self.parent))
             .collect()
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The settings of groups that stand back.
+fn low_priority(weight: Setting, idle: bool) -> Vec<Setting> {
+    let policy = |idle: u8| Setting {
+        optional: true,
+        ..setting("cpu.idle", idle)
+    };
+    let mut settings = vec![policy(0), weight];
+    settings.extend(idle.then(|| policy(1)));
+    settings
 }
 
 /// Finds the hierarchies in the text of `/proc/self/mountinfo` (proc(5)).

@@ -101,6 +101,9 @@ async fn make(inner: &Arc<Inner>, spec: &InstanceSpec) -> Result<Arc<Instance>, 
         })?
         .map_err(failed)?;
     inner.insert(instance.clone());
+    if instance.class == InstanceClass::Build {
+        inner.builds_begun.notify_one();
+    }
     let conversation = tokio::spawn(link::attend(
         instance.clone(),
         inner.surroundings(),

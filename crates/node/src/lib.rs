@@ -6,6 +6,7 @@
 //! file below `<data>/disks`.
 
 mod adopt;
+mod build_pace;
 mod cgroup;
 mod config;
 mod create;

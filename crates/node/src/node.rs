@@ -11,7 +11,9 @@ use crate::instance::shim;
 use crate::layers::Layers;
 use crate::network::Network;
 use crate::pool::Pool;
-use crate::{Clock, adopt, create, export, listening, probe, purge, requirements, users};
+use crate::{
+    Clock, adopt, build_pace, create, export, listening, probe, purge, requirements, users,
+};
 use apron_compute::{
     Brake, Compute, ComputeError, ComputeEvent, Exhausted, Export, Exported, InstanceSpec,
     InstanceState, InstanceStatus, Probe, ProbeAnswer, TokenFiles,
@@ -25,7 +27,8 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
+use tokio::task::AbortHandle;
 
 /// Events that wait for the control plane; a full queue slows the applications' output.
 const EVENTS_MAX: usize = 256;
@@ -42,6 +45,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 /// The local backend. Instances go on when it is dropped.
 pub struct Node {
     inner: Arc<Inner>,
+    pace: AbortHandle,
 }
 
 /// What everything here works with.
@@ -56,6 +60,8 @@ pub(crate) struct Inner {
     pub pool: Arc<Pool>,
     /// Instances have users of their own.
     pub users: bool,
+    /// Told when a build begins.
+    pub builds_begun: Arc<Notify>,
     pub events: mpsc::Sender<ComputeEvent>,
     reader: Mutex<Option<mpsc::Receiver<ComputeEvent>>>,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
@@ -101,6 +107,7 @@ impl Node {
             layers,
             pool,
             users,
+            builds_begun: Arc::default(),
             events,
             reader: Mutex::new(Some(reader)),
             instances: Mutex::default(),
@@ -110,7 +117,8 @@ impl Node {
         for found in found {
             adopt::take_over(&inner, found);
         }
-        Ok(Arc::new(Node { inner }))
+        let pace = tokio::spawn(build_pace::keep(Arc::downgrade(&inner))).abort_handle();
+        Ok(Arc::new(Node { inner, pace }))
     }
 
     /// Removes every trace of a platform's instances: processes, control groups, networks, firewall rules, disks and
@@ -130,6 +138,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.pace.abort();
         // Whoever comes next talks to the shims.
         for instance in self.inner.instances().values() {
             instance.unlink();
@@ -310,7 +319,7 @@ impl Inner {
             .map_err(|_| ComputeError::Failed(format!("instance {id} did not end")))
     }
 
-    fn instances(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Arc<Instance>>> {
+    pub fn instances(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Arc<Instance>>> {
         lock(&self.instances)
     }
 }

@@ -23,10 +23,13 @@ pub fn parent_setting(processors: usize) -> Setting {
     setting("cpu.shares", processors.clamp(1, 256) * 1024)
 }
 
-/// The weight of the group of all builds: an eighth of what services have. Not the idle policy: on a machine that is busy all
-/// the time nothing would ever be built.
-pub fn low_parent_setting(processors: usize) -> Setting {
-    setting("cpu.shares", processors.clamp(1, 256) * 1024 / 8)
+/// What makes the group of all builds stand back: the idle policy (Linux 5.15), or a weight that is an eighth of what services
+/// have. In this order, since an idle group's weight cannot be written.
+pub fn low_parent_settings(processors: usize, idle: bool) -> Vec<Setting> {
+    super::low_priority(
+        setting("cpu.shares", processors.clamp(1, 256) * 1024 / 8),
+        idle,
+    )
 }
 
 /// The values to write, in order, by controller.

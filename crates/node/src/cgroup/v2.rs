@@ -14,10 +14,10 @@ pub fn cpu_setting(cpu_millis: u32) -> Setting {
     setting("cpu.max", format!("{quota} {PERIOD_US}"))
 }
 
-/// The weight of the group of all builds: an eighth of the kernel's default, which services have. Not the idle policy: on a
-/// machine that is busy all the time nothing would ever be built.
-pub fn low_parent_setting() -> Setting {
-    setting("cpu.weight", 100 / 8)
+/// What makes the group of all builds stand back: the idle policy (Linux 5.15), or a weight that is an eighth of the kernel's
+/// default, which services have. In this order, since an idle group's weight cannot be written.
+pub fn low_parent_settings(idle: bool) -> Vec<Setting> {
+    super::low_priority(setting("cpu.weight", 100 / 8), idle)
 }
 
 /// The values to write, in order.

@@ -5,6 +5,7 @@
 
 mod adoption;
 mod brake;
+mod build_pace;
 mod conformance;
 mod doors;
 mod image;
