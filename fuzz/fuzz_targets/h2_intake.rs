@@ -1,7 +1,7 @@
 #![no_main]
 
-#[path = "../harness.rs"]
+#[path = "../proxy.rs"]
 #[allow(dead_code)]
-mod harness;
+mod proxy;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::h2_intake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| proxy::h2_intake(data));
