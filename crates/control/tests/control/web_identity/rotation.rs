@@ -33,16 +33,19 @@ fn signer(token: &str) -> String {
     head["kid"].as_str().unwrap().to_owned()
 }
 
+/// Has a role trust the instance's tokens.
+fn trust_own_tokens(root: &Root<'_>) {
+    let condition = json!({"StringEquals": {"localhost:7400:sub": SUBJECT}});
+    root.federated(OWN_ARN, condition);
+    root.provider(OWN, "sts.amazonaws.com");
+}
+
 #[test]
 fn the_issuers_key_is_replaced_and_no_token_fails() {
     let world = world_with_instances();
     let life = Life::begin(&world);
     let root = Root::of(&life);
-    root.federated(
-        OWN_ARN,
-        json!({"StringEquals": {"localhost:7400:sub": SUBJECT}}),
-    );
-    root.provider(OWN, "sts.amazonaws.com");
+    trust_own_tokens(&root);
     let service = create(&root, ROLE);
     let token = token_of_the_instance(&world, &life);
     let first = signer(&token);
@@ -86,11 +89,7 @@ fn a_key_that_leaked_is_withdrawn_with_all_others() {
     let world = world_with_instances();
     let life = Life::begin(&world);
     let root = Root::of(&life);
-    root.federated(
-        OWN_ARN,
-        json!({"StringEquals": {"localhost:7400:sub": SUBJECT}}),
-    );
-    root.provider(OWN, "sts.amazonaws.com");
+    trust_own_tokens(&root);
     create(&root, ROLE);
     let token = token_of_the_instance(&world, &life);
     let _ = root.call(model::apron(), "RotateIssuerKey", json!({})).ok();
