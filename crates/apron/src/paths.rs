@@ -78,11 +78,21 @@ impl Paths {
         self.data.join("node")
     }
 
+    /// Files of commits that are built.
+    pub fn source(&self) -> PathBuf {
+        self.data.join("source")
+    }
+
+    /// The platform's own repositories.
+    pub fn repositories(&self) -> PathBuf {
+        self.data.join("repositories")
+    }
+
     /// Source code: commits that are built, the platform's own repositories, key files while they are needed.
     pub fn sources(&self, config: &Config) -> SourceSettings {
         SourceSettings {
-            work: self.data.join("source"),
-            repositories: self.data.join("repositories"),
+            work: self.source(),
+            repositories: self.repositories(),
             keys: self.run.join("keys"),
             retired_runtimes: config.build.retired_runtimes,
             ask_every: Duration::from_secs(config.source.ask_every_seconds),

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use apron_control::certificates::Authority;
 use apron_control::clock::{Clock, Machine};
 use apron_link::environment;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,14 +71,22 @@ fn port(config: &Config) -> String {
     }
 }
 
-/// Makes the two directories: the data is the platform's own, the run directory may be passed through.
+/// Makes the directories: the two may be passed through; what applications wrote, brought and are built from is nobody's on the
+/// machine to read, or to run: an image may have programs that act as root.
 pub fn make_directories(paths: &Paths) -> Result<()> {
-    for (path, mode) in [(paths.data(), 0o711), (paths.run(), 0o711)] {
+    let open = [paths.data().to_owned(), paths.run().to_owned()];
+    let closed = [paths.node_data(), paths.source(), paths.repositories()];
+    let open = open.into_iter().map(|path| (path, 0o711));
+    for (path, mode) in open.chain(closed.into_iter().map(|path| (path, 0o700))) {
         DirBuilder::new()
             .recursive(true)
             .mode(mode)
-            .create(path)
+            .create(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
+        if mode == 0o700 {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode))
+                .with_context(|| format!("cannot close {} to others", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -103,6 +111,7 @@ fn spawn(paths: &Paths) -> Result<Child> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(paths.own_log());
     let log = log.with_context(|| format!("cannot open {}", paths.own_log().display()))?;
     let mut command =

@@ -23,7 +23,8 @@ use apron_link::instance::ToShim;
 use apron_oci::ContentStore;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,6 +158,7 @@ struct Opened {
 }
 
 fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeError> {
+    close_to_others(&config.data_dir)?;
     let files = InstanceFiles::open(&config.run_dir)?;
     let groups = Groups::open(config)?;
     let network = Arc::new(Network::open(config)?);
@@ -173,6 +175,17 @@ fn open(config: &NodeConfig, images: Arc<ContentStore>) -> Result<Opened, NodeEr
         users,
         found,
     })
+}
+
+/// Nobody else on the machine may read what instances wrote, or run what an image brought: it may have programs that act as root.
+fn close_to_others(data: &Path) -> Result<(), NodeError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .step(format!("make {}", data.display()))?;
+    std::fs::set_permissions(data, Permissions::from_mode(0o700))
+        .step(format!("close {} to others", data.display()))
 }
 
 /// Makes sure that nobody else works on the same instances, as long as the file is open.

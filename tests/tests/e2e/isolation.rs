@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use apron_e2e::images::EchoImage;
-use apron_e2e::{Platform, Service, wait};
+use apron_e2e::{Platform, Service, run, wait};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 fn ask(service: &Service, platform: &Platform, path: &str) -> Result<String> {
@@ -52,6 +54,30 @@ fn an_instance_reaches_no_other_and_nothing_of_the_host() -> Result<()> {
         let read = one.get(&platform, &format!("/read?path={encoded}%2Fapron.toml"))?;
         ensure!(read.status == 404, "{}", read.text());
     }
+    Ok(())
+}
+
+#[test]
+fn others_on_the_machine_read_nothing_of_the_platforms_data() -> Result<()> {
+    let platform = Platform::start()?;
+    let image = platform.push(&EchoImage::new("v1"), "echo:v1")?;
+    platform.running_service("echo", &image)?;
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir(platform.data_dir())? {
+        let entry = entry?;
+        if entry.metadata()?.permissions().mode() & 0o077 != 0 {
+            open.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    open.sort();
+    ensure!(
+        open == ["apron.toml", "ca.pem", "identity.json"],
+        "others may read {open:?}"
+    );
+    // The layers, for one, with whatever programs of root's they have.
+    let nobody = format!("ls {}/node/layers", platform.data_dir().display());
+    let said = run::fails(Command::new("su").args(["nobody", "-s", "/bin/sh", "-c", &nobody]))?;
+    ensure!(said.contains("Permission denied"), "{said}");
     Ok(())
 }
 
