@@ -4,6 +4,7 @@ use crate::rig::origin::{Origin, receive, respond};
 use crate::rig::{HOST, Rig, be_slow, eventually, route};
 use apron_link::proxy::{Draining, FromProxy, ToProxy};
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -207,4 +208,34 @@ fn what_does_not_end_in_time_is_cut_and_the_process_leaves() {
     assert!(rig.process().wait().unwrap().success());
     while !wire.line().unwrap().is_empty() {}
     assert!(wire.exactly(10).is_err());
+}
+
+/// A listener whose queue is full: connections to it neither come about nor fail, until it is closed.
+fn deaf() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        waiting.push(stream);
+    }
+    (listener, waiting)
+}
+
+#[test]
+fn a_request_whose_instance_is_replaced_while_it_connects_goes_to_the_new_one() {
+    let mut rig = Rig::start();
+    let new = Origin::saying("new");
+    let (listener, waiting) = deaf();
+    let table = rig.table(1, vec![route(&[("i0", listener.local_addr().unwrap())])]);
+    rig.publish(table);
+    let mut wire = rig.plain();
+    wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
+    be_slow(Duration::from_millis(300));
+    let table = rig.table(2, vec![route(&[("i1", new.address)])]);
+    rig.publish(table);
+    // The kernel asks again within a second or so, and is refused.
+    drop((listener, waiting));
+    let response = wire.response();
+    assert_eq!((response.status, response.text()), (200, "new"));
 }
