@@ -223,19 +223,29 @@ fn deaf() -> (TcpListener, Vec<TcpStream>) {
 }
 
 #[test]
-fn a_request_whose_instance_is_replaced_while_it_connects_goes_to_the_new_one() {
+fn a_request_whose_instances_are_replaced_while_it_connects_goes_to_a_new_one() {
     let mut rig = Rig::start();
-    let new = Origin::saying("new");
+    let (old, new) = (version("old"), version("new"));
     let (listener, waiting) = deaf();
-    let table = rig.table(1, vec![route(&[("i0", listener.local_addr().unwrap())])]);
+    let table = rig.table(1, vec![route(&[("i0", old.address)])]);
+    rig.publish(table);
+    let mut busy = rig.plain();
+    busy.send(format!(
+        "GET / HTTP/1.1\r\nhost: {HOST}\r\nx-pause-ms: 4000\r\n\r\n"
+    ));
+    be_slow(Duration::from_millis(100));
+    // The one that has no request is asked, and says nothing.
+    let deaf = listener.local_addr().unwrap();
+    let table = rig.table(2, vec![route(&[("i0", old.address), ("i1", deaf)])]);
     rig.publish(table);
     let mut wire = rig.plain();
     wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
     be_slow(Duration::from_millis(300));
-    let table = rig.table(2, vec![route(&[("i1", new.address)])]);
+    let table = rig.table(3, vec![route(&[("i2", new.address)])]);
     rig.publish(table);
     // The kernel asks again within a second or so, and is refused.
     drop((listener, waiting));
     let response = wire.response();
     assert_eq!((response.status, response.text()), (200, "new"));
+    assert_eq!(busy.response().text(), "old");
 }
