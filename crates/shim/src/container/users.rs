@@ -9,10 +9,10 @@ use crate::sys;
 use apron_link::instance::USERS;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use std::path::Path;
 
 /// A namespace whose users and groups are the machine's ids from `first` on. It is held by the descriptor alone.
@@ -72,7 +72,26 @@ pub fn enter(users: &OwnedFd) -> Result<(), String> {
     rustix::thread::set_thread_res_uid(user, user, user).stage("become the container's root")
 }
 
-/// Whether this machine can do it for layers in this directory.
+/// Whether this machine can do it for layers in this directory. What is mounted for that goes with this process.
 pub fn probe(first: u32, directory: &Path) -> Result<(), String> {
-    seen_by(&namespace(first)?, directory).map(drop)
+    let layers = seen_by(&namespace(first)?, directory)?;
+    #[allow(unsafe_code)]
+    // SAFETY: the flag gives the only thread another view of mounts; no descriptor or memory is affected.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
+        .stage("make a mount namespace")?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).stage("keep mounts private")?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", quiet, c"mode=700")
+        .stage("mount a place for a trial")?;
+    rustix::process::chdir(directory).stage("enter the place of a trial")?;
+    for name in ["layers", "empty", "root"] {
+        rustix::fs::mkdir(name, Mode::RWXU).stage("make a directory for a trial")?;
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&layers, "", CWD, "layers", flags).stage("attach the layers")?;
+    // Linux 5.12 to 5.18 map owners, and take no such mounts for layers.
+    let layers = c"lowerdir=layers:empty";
+    rustix::mount::mount("overlay", "root", "overlay", quiet, layers)
+        .stage("mount layers whose owners are mapped")
 }
