@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::credentials::{self, Credentials};
 use crate::paths::Paths;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use apron_aws::Model;
 use apron_aws::sigv4::{Secret, Signer, sign};
 use apron_control::clock::{Clock, Machine};
@@ -57,12 +57,8 @@ pub fn call(paths: &Paths, model: &Model, operation: &str, input: &Value) -> Res
         serde_json::from_slice(&answer).context("the platform's answer is not JSON")?;
     if !status.is_success() {
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-        bail!(
-            "{operation} failed: {} {}{}",
-            text("__type"),
-            text("Message"),
-            text("message")
-        );
+        let message = format!("{}{}", text("Message"), text("message"));
+        return Err(failure(operation, text("__type"), &message, &credentials));
     }
     Ok(answer)
 }
@@ -107,13 +103,24 @@ pub fn query(
     let xml = String::from_utf8(answer.into()).context("the platform's answer is not XML")?;
     let answer = QueryAnswer { xml };
     if !status.is_success() {
-        bail!(
-            "{operation} failed: {} {}",
-            answer.element("Code")?,
-            answer.element("Message").unwrap_or_default()
-        );
+        let message = answer.element("Message").unwrap_or_default();
+        let code = answer.element("Code")?;
+        return Err(failure(operation, code, message, credentials));
     }
     Ok(answer)
+}
+
+/// What the platform refused; of a key that it does not know, which one that is and what to do.
+fn failure(operation: &str, code: &str, message: &str, credentials: &Credentials) -> anyhow::Error {
+    let refused = anyhow!("{operation} failed: {code} {message}");
+    let unknown = ["UnrecognizedClientException", "InvalidClientTokenId"];
+    match unknown.iter().any(|unknown| code.ends_with(unknown)) {
+        true => refused.context(format!(
+            "the access key {} is not in force; `eval \"$(apron env)\"` sets the one that this machine has",
+            credentials.access_key_id
+        )),
+        false => refused,
+    }
 }
 
 /// A request with this body, signed for a service.

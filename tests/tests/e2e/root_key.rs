@@ -62,6 +62,14 @@ fn the_root_key_is_shown_once_rotated_forgotten_and_made_anew() -> Result<()> {
         .env("AWS_ACCESS_KEY_ID", &second.0)
         .env("AWS_SECRET_ACCESS_KEY", &second.1);
     run::ok(&mut by_environment)?;
+    by_environment
+        .env("AWS_ACCESS_KEY_ID", &first.0)
+        .env("AWS_SECRET_ACCESS_KEY", &first.1);
+    let said = run::fails(&mut by_environment)?;
+    ensure!(
+        said.contains(&first.0) && said.contains("is not in force"),
+        "{said}"
+    );
 
     let said = run::ok(&mut platform.apron(&["root-key", "reset"]))?;
     let third = shown(&said).context("no key is shown")?;
