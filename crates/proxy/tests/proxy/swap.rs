@@ -5,6 +5,7 @@ use crate::rig::{HOST, Rig, be_slow, eventually, route};
 use apron_link::proxy::{Draining, FromProxy, ToProxy};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -225,15 +226,20 @@ fn deaf() -> (TcpListener, Vec<TcpStream>) {
 #[test]
 fn a_request_whose_instances_are_replaced_while_it_connects_goes_to_a_new_one() {
     let mut rig = Rig::start();
-    let (old, new) = (version("old"), version("new"));
+    let asked = Arc::new(AtomicBool::new(false));
+    let is_asked = Arc::clone(&asked);
+    let old = Origin::http(move |_, stream| {
+        is_asked.store(true, SeqCst);
+        be_slow(Duration::from_secs(4));
+        respond(stream, b"old")
+    });
+    let new = version("new");
     let (listener, waiting) = deaf();
     let table = rig.table(1, vec![route(&[("i0", old.address)])]);
     rig.publish(table);
     let mut busy = rig.plain();
-    busy.send(format!(
-        "GET / HTTP/1.1\r\nhost: {HOST}\r\nx-pause-ms: 4000\r\n\r\n"
-    ));
-    be_slow(Duration::from_millis(100));
+    busy.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"));
+    eventually("it has a request", || asked.load(SeqCst));
     // The one that has no request is asked, and says nothing.
     let deaf = listener.local_addr().unwrap();
     let table = rig.table(2, vec![route(&[("i0", old.address), ("i1", deaf)])]);
