@@ -81,6 +81,8 @@ fn count_all(profiles: Option<&Path>) -> Result<Option<Vec<(&'static str, f64)>>
     let identity = Identity::make()?;
     let directory = tempfile::tempdir()?;
     let output = profiles.unwrap_or(directory.path()).join("profile");
+    // What the two talk through goes with the directory: it is left behind by a process that is killed.
+    let prefix = format!("--vgdb-prefix={}", directory.path().join("vgdb").display());
     let program = super::built("examples/count")?;
     let words = [
         "valgrind",
@@ -88,6 +90,7 @@ fn count_all(profiles: Option<&Path>) -> Result<Option<Vec<(&'static str, f64)>>
         "--tool=callgrind",
         "--instr-atstart=no",
         &format!("--callgrind-out-file={}", output.display()),
+        &prefix,
         &program.display().to_string(),
     ]
     .map(str::to_owned);
@@ -101,6 +104,7 @@ fn count_all(profiles: Option<&Path>) -> Result<Option<Vec<(&'static str, f64)>>
     let rig = Rig::start(&setup, &identity)?;
     let counter = Counter {
         pid: rig.pid(),
+        prefix: prefix.clone(),
         output,
     };
     counter.command(&["instrumentation", "on"])?;
@@ -149,13 +153,17 @@ async fn run(target: &load::Target, clients: Option<&mut load::Clients>) -> Resu
 /// The counting machine.
 struct Counter {
     pid: u32,
+    prefix: String,
     output: PathBuf,
 }
 
 impl Counter {
     fn command(&self, words: &[&str]) -> Result<()> {
         let mut command = Command::new("vgdb");
-        command.arg(format!("--pid={}", self.pid)).args(words);
+        command
+            .arg(&self.prefix)
+            .arg(format!("--pid={}", self.pid))
+            .args(words);
         let output = command.output().context("vgdb could not be started")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);

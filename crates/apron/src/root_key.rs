@@ -63,12 +63,10 @@ fn rotate(paths: &Paths, keep: bool) -> Result<()> {
         access_key_id: made.element("AccessKeyId")?.to_owned(),
         secret_access_key: made.element("SecretAccessKey")?.to_owned(),
     };
-    let kept_here = paths.root_key().exists();
-    if kept_here {
-        file::write(&paths.root_key(), &key)?;
-    }
+    // Before anything else can fail: nobody will show it again.
     show(&key);
-    if kept_here {
+    if paths.root_key().exists() {
+        file::write(&paths.root_key(), &key)?;
         println!("{} has it.", paths.root_key().display());
     }
     if keep {

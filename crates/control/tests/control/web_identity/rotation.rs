@@ -9,7 +9,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// The ids of the keys that everybody reads.
 fn published(life: &Life) -> Vec<String> {
@@ -113,14 +112,8 @@ fn a_key_that_leaked_is_withdrawn_with_all_others() {
 /// The token that the instance has in place of this one.
 fn another_token(world: &World, life: &Life, former: &str) -> String {
     let id = life.stored_instances()[0].id.clone();
-    life.wait_for(async {
-        for _ in 0..500 {
-            let spec = world.instances.spec(&id).unwrap();
-            match spec.identity_token {
-                Some(token) if token != former => return token,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-        panic!("the instance keeps its token");
+    life.eventually("the instance has another token", || {
+        let token = world.instances.spec(&id)?.identity_token?;
+        (token != former).then_some(token)
     })
 }
