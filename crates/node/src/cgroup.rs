@@ -1,13 +1,14 @@
 //! Control groups, version 1 and version 2. What is written where is decided by pure functions in [`v1`] and [`v2`];
 //! this module finds the hierarchies, makes and removes groups. It never touches a group outside its own parent.
 
+mod layout;
 mod v1;
 mod v2;
 
 use crate::error::{NodeError, Step};
 use apron_compute::Brake;
 use apron_link::instance::{CgroupView, OomCounter};
-use std::collections::BTreeMap;
+use layout::{Layout, layout};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,15 +48,6 @@ fn setting(file: &'static str, value: impl ToString) -> Setting {
         value: value.to_string(),
         optional: false,
     }
-}
-
-/// Where the hierarchies are mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Layout {
-    /// One mount per controller, or several controllers together.
-    V1(BTreeMap<String, PathBuf>),
-    /// The unified hierarchy.
-    V2(PathBuf),
 }
 
 /// The groups of one platform's services, or of its builds.
@@ -328,55 +320,6 @@ fn low_priority(weight: Setting, idle: bool) -> Vec<Setting> {
     settings
 }
 
-/// Finds the hierarchies in the text of `/proc/self/mountinfo` (proc(5)).
-fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
-    let mut v1_mounts = BTreeMap::new();
-    let mut v2_mount = None;
-    for line in mountinfo.lines() {
-        let Some((before, after)) = line.split_once(" - ") else {
-            continue;
-        };
-        let Some(at) = before.split(' ').nth(4) else {
-            continue;
-        };
-        let mut after = after.split(' ');
-        match after.next() {
-            Some("cgroup2") => v2_mount = v2_mount.or_else(|| Some(PathBuf::from(at))),
-            Some("cgroup") => {
-                let options = after.nth(1).unwrap_or_default();
-                for controller in options
-                    .split(',')
-                    .filter(|option| v1::CONTROLLERS.contains(option))
-                {
-                    v1_mounts
-                        .entry(controller.to_owned())
-                        .or_insert_with(|| PathBuf::from(at));
-                }
-            }
-            _ => {}
-        }
-    }
-    if v1_mounts.len() == v1::CONTROLLERS.len() {
-        return Ok(Layout::V1(v1_mounts));
-    }
-    match (v2_mount, v1_mounts.is_empty()) {
-        (Some(mount), true) => Ok(Layout::V2(mount)),
-        (_, false) => Err(NodeError::Missing {
-            feature: "a control group controller",
-            detail: format!(
-                "version 1 is mounted with {}, needed are {}",
-                v1_mounts.keys().cloned().collect::<Vec<_>>().join(", "),
-                v1::CONTROLLERS.join(", ")
-            ),
-        }),
-        (None, true) => Err(NodeError::Missing {
-            feature: "the control group file system",
-            detail: "nothing of type cgroup or cgroup2 is mounted; mount cgroup2 on /sys/fs/cgroup"
-                .to_owned(),
-        }),
-    }
-}
-
 /// The number in a line `<key> <number>` of a file; zero when there is none.
 fn counter(file: &Path, key: &str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -427,44 +370,8 @@ fn end_processes(directory: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use super::layout::examples::{V1, V2};
     use super::*;
-
-    const V1: &str = "30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
-        31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:5 - cgroup cgroup rw,cpu,cpuacct\n\
-        32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
-        33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
-        34 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
-        35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-    const V2: &str =
-        "31 24 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-
-    #[test]
-    fn both_versions_are_found() {
-        let Layout::V1(mounts) = layout(V1).unwrap() else {
-            panic!("not version 1")
-        };
-        assert_eq!(mounts["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
-        assert_eq!(mounts.len(), 3);
-        assert_eq!(layout(V2).unwrap(), Layout::V2("/sys/fs/cgroup".into()));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let text = layout("").unwrap_err().to_string();
-        assert!(
-            text.contains("control group file system is missing"),
-            "{text}"
-        );
-        let partly: String = V1
-            .lines()
-            .filter(|line| !line.contains("memory"))
-            .fold(String::new(), |a, b| a + b + "\n");
-        let text = layout(&partly).unwrap_err().to_string();
-        assert!(
-            text.contains("mounted with cpu, pids, needed are cpu, memory, pids"),
-            "{text}"
-        );
-    }
 
     #[test]
     fn controllers_mounted_together_are_joined_once() {
