@@ -71,6 +71,8 @@ ask_every_seconds = 60
 retired_runtimes = false
 # Builds at the same time.
 # parallel = 2
+# Whether builds use every processor. Otherwise one core is left to services, whose requests then do not wait longer during builds.
+every_processor = false
 # Base images in place of those made here of Debian packages, by the runtime's name in the API.
 # images = { PYTHON_311 = "registry.example.com/python:3.11" }
 # Variables for the commands of builds, and never of what is built.

@@ -335,6 +335,7 @@ pub fn node_config(paths: &Paths, config: &Config) -> Result<NodeConfig> {
         .parse()
         .context("instance_network in apron.toml")?;
     node.user_namespaces = config.user_namespaces;
+    node.builds_on_every_processor = config.build.every_processor;
     Ok(node)
 }
 

@@ -2,6 +2,7 @@
 //! this module finds the hierarchies, makes and removes groups. It never touches a group outside its own parent.
 
 mod layout;
+mod processors;
 mod v1;
 mod v2;
 
@@ -55,6 +56,8 @@ fn setting(file: &'static str, value: impl ToString) -> Setting {
 pub struct Cgroups {
     layout: Layout,
     parent: String,
+    /// What every group needs before anything can be in it, where groups are kept to processors.
+    place: Vec<Setting>,
 }
 
 /// What groups get of the processor next to the rest of the machine.
@@ -63,7 +66,10 @@ pub enum Priority {
     /// The same as anybody.
     Normal,
     /// What the others leave, and very little when they leave nothing.
-    Low,
+    Low {
+        /// Not on one core of the machine, if it has two processors.
+        leave_core: bool,
+    },
 }
 
 /// The groups of one instance.
@@ -82,10 +88,14 @@ impl Cgroups {
     pub fn open(parent: &str, priority: Priority) -> Result<Cgroups, NodeError> {
         let mountinfo =
             std::fs::read_to_string("/proc/self/mountinfo").step("read /proc/self/mountinfo")?;
-        let layout = layout(&mountinfo)?;
-        let cgroups = Cgroups {
-            layout,
+        let optional: &[&str] = match priority {
+            Priority::Normal => &[],
+            Priority::Low { .. } => &[processors::CONTROLLER],
+        };
+        let mut cgroups = Cgroups {
+            layout: layout(&mountinfo, optional)?,
             parent: parent.to_owned(),
+            place: Vec::new(),
         };
         for directory in cgroups.parents() {
             make(&directory)?;
@@ -107,10 +117,44 @@ impl Cgroups {
                 }
             }
         }
-        if priority == Priority::Low {
+        if let Priority::Low { leave_core } = priority {
             cgroups.stand_back(true)?;
+            if let Err(error) = cgroups.keep_to_processors(leave_core) {
+                tracing::warn!(%error, "builds use every processor, also those of services");
+            }
         }
         Ok(cgroups)
+    }
+
+    /// Keeps all these groups to some processors, where the controller for that is there.
+    fn keep_to_processors(&mut self, leave_core: bool) -> Result<(), NodeError> {
+        match &mut self.layout {
+            Layout::V1(mounts) => {
+                let Some(mount) = mounts.get(processors::CONTROLLER).cloned() else {
+                    return Ok(());
+                };
+                let place = processors::v1_settings(&mount, leave_core).unwrap_or_default();
+                let directory = mount.join(&self.parent);
+                let written = place.iter().try_for_each(|it| write(&directory, it));
+                if place.is_empty() || written.is_err() {
+                    // A group without processors can have no processes.
+                    mounts.remove(processors::CONTROLLER);
+                    let _ = std::fs::remove_dir(&directory);
+                }
+                self.place = place;
+                written
+            }
+            Layout::V2(mount) => {
+                let delegate = Setting {
+                    optional: true,
+                    ..setting("cgroup.subtree_control", "+cpuset")
+                };
+                write(mount, &delegate)?;
+                let place = processors::v2_settings(mount, leave_core).unwrap_or_default();
+                let directory = mount.join(&self.parent);
+                place.iter().try_for_each(|it| write(&directory, it))
+            }
+        }
     }
 
     /// Has all these groups stand back behind everything else, or have their small weight next to it.
@@ -161,6 +205,12 @@ impl Cgroups {
                 for (controller, settings) in v1::settings(limits) {
                     let directory = mounts[controller].join(&self.parent).join(id);
                     settings
+                        .iter()
+                        .try_for_each(|setting| write(&directory, setting))?;
+                }
+                if let Some(mount) = mounts.get(processors::CONTROLLER) {
+                    let directory = mount.join(&self.parent).join(id);
+                    self.place
                         .iter()
                         .try_for_each(|setting| write(&directory, setting))?;
                 }
@@ -376,8 +426,9 @@ mod tests {
     #[test]
     fn controllers_mounted_together_are_joined_once() {
         let cgroups = Cgroups {
-            layout: layout(V1).unwrap(),
+            layout: layout(V1, &[]).unwrap(),
             parent: "apron-x".to_owned(),
+            place: Vec::new(),
         };
         let group = cgroups.group("abc");
         assert_eq!(group.directories.len(), 3);
@@ -395,8 +446,9 @@ mod tests {
             ])
         );
         let cgroups = Cgroups {
-            layout: layout(V2).unwrap(),
+            layout: layout(V2, &[]).unwrap(),
             parent: "apron-x".to_owned(),
+            place: Vec::new(),
         };
         assert_eq!(
             cgroups.group("abc").oom_counter.file,

@@ -1,5 +1,6 @@
 //! What the backend is told.
 
+use crate::cgroup::Priority;
 use crate::error::NodeError;
 use crate::network::Subnet;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub trust_bundle: Option<PathBuf>,
     /// Instances have users of their own, who are nobody on the machine, where the kernel allows that.
     pub user_namespaces: bool,
+    /// Builds use every processor, also the core that they otherwise leave to everything else.
+    pub builds_on_every_processor: bool,
     /// Where the platform listens for its instances, if it does.
     pub doors: Option<Doors>,
 }
@@ -73,6 +76,7 @@ impl NodeConfig {
             pool_slots: POOL_SLOTS,
             trust_bundle: None,
             user_namespaces: true,
+            builds_on_every_processor: false,
             doors: None,
         }
     }
@@ -85,6 +89,13 @@ impl NodeConfig {
     /// The control groups' parent for builds.
     pub fn build_scope(&self) -> String {
         format!("apron-{}-builds", self.name)
+    }
+
+    /// What builds get of the processor.
+    pub(crate) fn build_priority(&self) -> Priority {
+        Priority::Low {
+            leave_core: !self.builds_on_every_processor,
+        }
     }
 
     /// What this platform's interface names begin with, before `_`: its name when that is short enough, otherwise five

@@ -18,7 +18,7 @@ impl Groups {
     pub fn open(config: &NodeConfig) -> Result<Groups, NodeError> {
         Ok(Groups {
             services: Cgroups::open(&config.scope(), Priority::Normal)?,
-            builds: Cgroups::open(&config.build_scope(), Priority::Low)?,
+            builds: Cgroups::open(&config.build_scope(), config.build_priority())?,
         })
     }
 

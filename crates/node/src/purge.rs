@@ -37,7 +37,7 @@ pub fn purge(config: &NodeConfig, lock: Option<File>) -> Result<(), NodeError> {
 
 fn purge_kernel(config: &NodeConfig) -> Result<(), NodeError> {
     Cgroups::open(&config.scope(), Priority::Normal)?.purge()?;
-    Cgroups::open(&config.build_scope(), Priority::Low)?.purge()?;
+    Cgroups::open(&config.build_scope(), config.build_priority())?.purge()?;
     network::purge(config)
 }
 

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct Build {
     /// Builds at the same time, in place of 2.
     pub parallel: Option<usize>,
+    /// Builds use every processor, also the core that they otherwise leave to services.
+    pub every_processor: bool,
     /// Services may be created with runtimes past their end of support.
     pub retired_runtimes: bool,
     /// Base images in place of those made here: a runtime's name in the API, and an image.

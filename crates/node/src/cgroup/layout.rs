@@ -14,8 +14,8 @@ pub enum Layout {
     V2(PathBuf),
 }
 
-/// Finds the hierarchies in the text of `/proc/self/mountinfo` (proc(5)).
-pub fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
+/// Finds the hierarchies in the text of `/proc/self/mountinfo` (proc(5)); of version 1 also these, if they are there.
+pub fn layout(mountinfo: &str, optional: &[&str]) -> Result<Layout, NodeError> {
     let mut v1_mounts = BTreeMap::new();
     let mut v2_mount = None;
     for line in mountinfo.lines() {
@@ -32,7 +32,7 @@ pub fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
                 let options = after.nth(1).unwrap_or_default();
                 for controller in options
                     .split(',')
-                    .filter(|option| v1::CONTROLLERS.contains(option))
+                    .filter(|option| v1::CONTROLLERS.contains(option) || optional.contains(option))
                 {
                     v1_mounts
                         .entry(controller.to_owned())
@@ -42,9 +42,11 @@ pub fn layout(mountinfo: &str) -> Result<Layout, NodeError> {
             _ => {}
         }
     }
-    if v1_mounts.len() == v1::CONTROLLERS.len() {
+    let is_there = |controller: &&str| v1_mounts.contains_key(*controller);
+    if v1::CONTROLLERS.iter().all(is_there) {
         return Ok(Layout::V1(v1_mounts));
     }
+    v1_mounts.retain(|controller, _| v1::CONTROLLERS.contains(&controller.as_str()));
     match (v2_mount, v1_mounts.is_empty()) {
         (Some(mount), true) => Ok(Layout::V2(mount)),
         (_, false) => Err(NodeError::Missing {
@@ -70,6 +72,7 @@ pub mod examples {
         31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:5 - cgroup cgroup rw,cpu,cpuacct\n\
         32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
         33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
+        33 30 0:29 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n\
         34 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
         35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
     pub const V2: &str =
@@ -84,17 +87,24 @@ mod tests {
 
     #[test]
     fn both_versions_are_found() {
-        let Layout::V1(mounts) = layout(V1).unwrap() else {
+        let Layout::V1(mounts) = layout(V1, &[]).unwrap() else {
             panic!("not version 1")
         };
         assert_eq!(mounts["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(mounts.len(), 3);
-        assert_eq!(layout(V2).unwrap(), Layout::V2("/sys/fs/cgroup".into()));
+        let Layout::V1(mounts) = layout(V1, &["cpuset"]).unwrap() else {
+            panic!("not version 1")
+        };
+        assert_eq!(mounts["cpuset"], Path::new("/sys/fs/cgroup/cpuset"));
+        assert_eq!(
+            layout(V2, &["cpuset"]).unwrap(),
+            Layout::V2("/sys/fs/cgroup".into())
+        );
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let text = layout("").unwrap_err().to_string();
+        let text = layout("", &[]).unwrap_err().to_string();
         assert!(
             text.contains("control group file system is missing"),
             "{text}"
@@ -103,7 +113,7 @@ mod tests {
             .lines()
             .filter(|line| !line.contains("memory"))
             .fold(String::new(), |a, b| a + b + "\n");
-        let text = layout(&partly).unwrap_err().to_string();
+        let text = layout(&partly, &[]).unwrap_err().to_string();
         assert!(
             text.contains("mounted with cpu, pids, needed are cpu, memory, pids"),
             "{text}"

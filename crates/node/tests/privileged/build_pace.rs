@@ -1,7 +1,8 @@
 //! Builds give way at once, and come to something all the same.
 
-use crate::machine::{line, on_a_machine, until};
+use crate::machine::{clock, line, on_a_machine, until};
 use apron_compute::{Compute, InstanceClass};
+use apron_node::Node;
 use std::path::PathBuf;
 
 /// Whether the group of builds has the kernel's idle policy; none where this kernel has none.
@@ -54,5 +55,50 @@ fn privileged_builds_stand_back_until_they_are_held_up() {
         })
         .await;
         node.remove(&build.id).await.unwrap();
+    });
+}
+
+#[test]
+fn privileged_builds_leave_a_core_to_everything_else() {
+    on_a_machine(async |machine| {
+        let processors = |text: &str| -> usize {
+            let list = text.trim().trim_start_matches("Cpus_allowed_list:");
+            let ranges = list.trim().split(',').map(|range| {
+                let (from, to) = range.split_once('-').unwrap_or((range, range));
+                1 + to.parse::<usize>().unwrap() - from.parse::<usize>().unwrap()
+            });
+            ranges.sum()
+        };
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let own = status
+            .lines()
+            .find(|line| line.starts_with("Cpus_allowed_list"));
+        let all = processors(own.unwrap());
+        let controllers = std::fs::read_to_string("/proc/cgroups").unwrap();
+        if all < 2 || !controllers.contains("cpuset") {
+            eprintln!("there is no second processor, or nothing that keeps groups to some");
+            return;
+        }
+        for every_processor in [false, true] {
+            let mut config = machine.config.clone();
+            config.builds_on_every_processor = every_processor;
+            let node = Node::start(config, machine.store.clone(), clock());
+            let node = node.await.unwrap();
+            let mut events = node.subscribe();
+            let mut run = async |class: InstanceClass| {
+                let mut spec =
+                    machine.script("grep Cpus_allowed_list /proc/self/status; exec sleep 60");
+                spec.class = class;
+                node.create(&spec).await.unwrap();
+                let said = processors(&line(&mut events, &spec.id).await);
+                node.remove(&spec.id).await.unwrap();
+                said
+            };
+            assert_eq!(run(InstanceClass::Service).await, all);
+            match every_processor {
+                false => assert!((1..all).contains(&run(InstanceClass::Build).await)),
+                true => assert_eq!(run(InstanceClass::Build).await, all),
+            }
+        }
     });
 }
