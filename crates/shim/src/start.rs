@@ -20,6 +20,9 @@ use std::path::Path;
 const NAMESPACES: i32 =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
+/// Bytes of output that wait to be read before the application has to wait too.
+const OUTPUT_PIPE_BYTES: usize = 256 << 10;
+
 /// Makes the container and what watches over it. In the container's own process this never returns.
 pub fn start(directory: &Path) -> Result<Supervisor, String> {
     sys::close_inherited();
@@ -152,6 +155,10 @@ fn pipes(given: Given) -> Result<(Pipes, Descriptors), String> {
     };
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
+    for output in [&stdout, &stderr] {
+        // What an application may print while its outputs rest; where that is too much, the kernel's own.
+        let _ = rustix::pipe::fcntl_setpipe_size(output, OUTPUT_PIPE_BYTES);
+    }
     let (report, child_report) = pipe()?;
     let (status, child_status) = pipe()?;
     for descriptor in [&network, &disk] {

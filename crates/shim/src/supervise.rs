@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// Bytes read from an output at once.
 const READ_BYTES: usize = 32 << 10;
 
+/// Outputs rest so long after they were read, so that an application that prints a line for each request does not make work for
+/// three processes with each. Not after so many bytes: who prints much is not held up.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHERED_BYTES_MAX: usize = READ_BYTES / 2;
+
 /// A container as its shim holds it.
 pub struct Container {
     /// Its init.
@@ -57,6 +62,7 @@ pub struct Supervisor {
     exit: Option<Exit>,
     kill_at: Option<Instant>,
     last_progress: Instant,
+    gather_until: Option<Instant>,
     leave: bool,
 }
 
@@ -123,6 +129,7 @@ impl Supervisor {
             exit: None,
             kill_at: None,
             last_progress: Instant::now(),
+            gather_until: None,
             leave: false,
         }
     }
@@ -149,12 +156,7 @@ impl Supervisor {
             self.accept();
         }
         self.read_report()?;
-        let room = self.may_read();
-        for index in 0..self.outputs.len() {
-            if ready.outputs[index] && room {
-                self.read_output(index);
-            }
-        }
+        self.read_outputs(ready.outputs);
         if ready.ended {
             self.collect()?;
         }
@@ -186,7 +188,10 @@ impl Supervisor {
     fn timeout(&self) -> Option<Timespec> {
         let stall_at = (self.connection.is_some() && self.backlog.is_full())
             .then(|| self.last_progress + Duration::from_millis(STALL_MS_MAX));
-        let at = [stall_at, self.kill_at].into_iter().flatten().min()?;
+        let at = [stall_at, self.kill_at, self.gather_until]
+            .into_iter()
+            .flatten()
+            .min()?;
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Some(Timespec {
             tv_sec: left.as_secs() as i64,
@@ -195,7 +200,10 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> Result<Ready, String> {
-        let room = self.may_read();
+        self.gather_until = self
+            .gather_until
+            .filter(|until| self.container.is_some() && *until > Instant::now());
+        let room = self.gather_until.is_none() && self.may_read();
         let timeout = self.timeout();
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
         let mut names = vec![Name::Listener];
@@ -328,23 +336,37 @@ impl Supervisor {
         Ok(())
     }
 
-    fn read_output(&mut self, index: usize) {
+    fn read_outputs(&mut self, ready: [bool; 2]) {
+        if ready == [false; 2] || !self.may_read() {
+            return;
+        }
+        let mut most = 0;
+        for (index, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            most = most.max(self.read_output(index));
+        }
+        self.gather_until = (most < GATHERED_BYTES_MAX).then(|| Instant::now() + GATHER);
+    }
+
+    /// Takes what an output has now, and gives how many bytes it was.
+    fn read_output(&mut self, index: usize) -> usize {
         let output = &mut self.outputs[index];
-        let Some(pipe) = &output.pipe else { return };
+        let Some(pipe) = &output.pipe else { return 0 };
         let mut buffer = [0; READ_BYTES];
         let (backlog, stream, at_ms) = (&mut self.backlog, output.stream, now_ms());
         match rustix::io::read(pipe, &mut buffer) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::INTR) => 0,
             Ok(count) if count > 0 => {
                 output
                     .splitter
                     .push(&buffer[..count], |line| backlog.push(stream, at_ms, line));
+                count
             }
             Ok(_) | Err(_) => {
                 output.pipe = None;
                 output
                     .splitter
                     .finish(|line| backlog.push(stream, at_ms, line));
+                0
             }
         }
     }

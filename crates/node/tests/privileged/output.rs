@@ -47,6 +47,41 @@ fn privileged_long_lines_odd_bytes_and_missing_ends_are_delivered() {
     });
 }
 
+#[test]
+fn privileged_lines_of_many_requests_come_together_and_the_last_at_once() {
+    on_a_machine(async |machine| {
+        let node = machine.node().await;
+        let mut events = node.subscribe();
+        let spec = machine.script("for i in $(seq 400); do echo $i; usleep 500; done; echo end");
+        node.create(&spec).await.unwrap();
+        let (mut lines, mut read_at) = (Vec::new(), Vec::new());
+        loop {
+            match next(&mut events).await {
+                ComputeEvent::Output { line, at, .. } => {
+                    lines.push(line);
+                    read_at.push(at.0);
+                }
+                ComputeEvent::Exited { exit, .. } => {
+                    let last = read_at.last().unwrap();
+                    assert!(
+                        exit.at.0.abs_diff(*last) < 1000,
+                        "the end waited for its line"
+                    );
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let expected = (1..=400).map(|number| number.to_string());
+        assert!(lines.into_iter().eq(expected.chain(["end".to_owned()])));
+        read_at.dedup();
+        // The end of the application is waited for by nobody, so the last two may be nearer to each other.
+        let pauses = read_at.windows(2).map(|pair| pair[1].abs_diff(pair[0]));
+        let short = pauses.filter(|pause| *pause < 9).count();
+        assert!(short <= 1, "lines were read one by one: {read_at:?}");
+    });
+}
+
 /// How many sockets a process has open.
 fn sockets(pid: i32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
