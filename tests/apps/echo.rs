@@ -191,12 +191,11 @@ fn identity() -> String {
     )
 }
 
+/// Answers with one write, as servers do that gather what they send.
 fn respond(writer: &mut TcpStream, status: u16, body: &str) -> std::io::Result<()> {
-    write!(
-        writer,
-        "HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n\r\n{body}");
+    writer.write_all(answer.as_bytes())
 }
 
 fn drip(request: &Request, writer: &mut TcpStream) -> std::io::Result<()> {
