@@ -60,6 +60,10 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // One piece, as every short answer over TLS is, is sent for less than several.
+        if let [piece] = pieces {
+            return poll_write(context, &mut self.0, piece);
+        }
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         if bytes <= TRIED_BYTES_MAX
             && let Some(written) = tried(self.0.try_write_vectored(pieces))
