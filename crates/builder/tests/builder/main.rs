@@ -6,3 +6,4 @@ mod dockerfiles;
 mod failures;
 mod languages;
 mod machine;
+mod private_repository;
