@@ -1,8 +1,10 @@
 //! Dockerfiles, as far as they are built here (Docker's reference, "Dockerfile reference"). Pure: text in, stages out. What is
 //! not built here is refused with its line, never passed over.
 
+mod lines;
 mod words;
 
+use lines::Line;
 use words::{Form, form, pairs, substitute};
 
 use std::collections::BTreeMap;
@@ -15,6 +17,9 @@ pub const IGNORE: &str = ".dockerignore";
 
 /// Largest file that is read, in bytes.
 pub const BYTES_MAX: u64 = 256 << 10;
+
+/// The image with nothing in it.
+pub const SCRATCH: &str = "scratch";
 
 /// Most instructions of a file.
 const INSTRUCTIONS_MAX: usize = 500;
@@ -99,15 +104,15 @@ pub fn parse(text: &str) -> Result<Vec<Stage>, String> {
         arguments: BTreeMap::new(),
         env: BTreeMap::new(),
     };
-    let lines = logical_lines(text);
+    let lines = lines::instructions(text).map_err(|why| format!("{NAME}: {why}"))?;
     if lines.len() > INSTRUCTIONS_MAX {
         return Err(format!(
             "{NAME}: it has more than {INSTRUCTIONS_MAX} instructions"
         ));
     }
-    for (number, line) in lines {
+    for line in lines {
         let read = reader.read(&line);
-        read.map_err(|why| format!("{NAME}: line {number}: {why}"))?;
+        read.map_err(|why| format!("{NAME}: line {}: {why}", line.number))?;
     }
     match reader.stages.is_empty() {
         true => Err(format!("{NAME}: it has no FROM")),
@@ -115,48 +120,31 @@ pub fn parse(text: &str) -> Result<Vec<Stage>, String> {
     }
 }
 
-/// The patterns of a `.dockerignore`.
+/// The patterns of a `.dockerignore`, exceptions (`!`) among them.
 ///
 /// # Errors
-/// For exceptions (`!`), which are not built here: passing them over would put into the image what was meant to be kept out, or
-/// the other way round.
+/// For character classes, which are not understood here: passing them over would put into the image what was meant to be kept out.
 pub fn ignored(text: &str) -> Result<Vec<String>, String> {
     let lines = text
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let lines = lines.filter(|line| !line.trim_matches(['.', '/']).is_empty());
-    let patterns = lines.map(|line| match line.starts_with(['!', '[']) || line.contains('\\') {
-        true => Err(format!("{IGNORE}: `{line}` is not understood here: exceptions and character classes are not")),
-        false => Ok(line.trim_start_matches("./").trim_matches('/').to_owned()),
+    let patterns = lines.filter_map(|line| {
+        let (mark, pattern) = match line.strip_prefix('!') {
+            Some(pattern) => ("!", pattern.trim_start()),
+            None => ("", line),
+        };
+        let pattern = pattern.trim_start_matches("./").trim_matches('/');
+        let not_understood = || {
+            format!("{IGNORE}: `{line}` is not understood here: character classes and `\\` are not")
+        };
+        match pattern.contains(['[', '\\']) {
+            true => Some(Err(not_understood())),
+            false if pattern.trim_matches('.').is_empty() => None,
+            false => Some(Ok(format!("{mark}{pattern}"))),
+        }
     });
     patterns.collect()
-}
-
-/// Lines with their continuations, without comments, with the number of their first.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let mut lines = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (index, line) in text.lines().enumerate() {
-        let trimmed = line.trim();
-        if trimmed.starts_with('#') || (trimmed.is_empty() && open.is_none()) {
-            continue;
-        }
-        let (number, mut whole) = open.take().unwrap_or((index + 1, String::new()));
-        match line.trim_end().strip_suffix('\\') {
-            Some(part) => {
-                whole.push_str(part);
-                whole.push(' ');
-                open = Some((number, whole));
-            }
-            None => {
-                whole.push_str(line);
-                lines.push((number, whole.trim().to_owned()));
-            }
-        }
-    }
-    lines.extend(open);
-    lines
 }
 
 struct Reader {
@@ -170,8 +158,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, line: &str) -> Result<(), String> {
-        let (keyword, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    fn read(&mut self, line: &Line) -> Result<(), String> {
+        let text = line.text.as_str();
+        let (keyword, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let (keyword, rest) = (keyword.to_uppercase(), rest.trim());
         if rest.is_empty() {
             return Err(format!("{keyword} says nothing"));
@@ -185,7 +174,12 @@ impl Reader {
             _ => {}
         }
         let instruction = match keyword.as_str() {
-            "RUN" => self.run(rest)?,
+            "RUN" => self.run(rest, line)?,
+            "COPY" | "ADD" if !line.bodies.is_empty() => {
+                return Err(format!(
+                    "{keyword} of a text that follows (<<) is not built here; use RUN"
+                ));
+            }
             "COPY" | "ADD" => Instruction::Copy(self.copy(&keyword, rest)?),
             "ENV" => {
                 let list = pairs(&self.filled(rest))?;
@@ -227,12 +221,6 @@ impl Reader {
             }
             _ => return Err("FROM is an image, and a name after AS".to_owned()),
         };
-        if from == "scratch" {
-            return Err(
-                "FROM scratch is not built here: files are copied by the image's own shell"
-                    .to_owned(),
-            );
-        }
         self.arguments.clear();
         self.env.clear();
         self.stages.push(Stage {
@@ -262,7 +250,16 @@ impl Reader {
         Ok(())
     }
 
-    fn run(&self, rest: &str) -> Result<Instruction, String> {
+    fn run(&self, rest: &str, line: &Line) -> Result<Instruction, String> {
+        if self
+            .stages
+            .last()
+            .is_some_and(|stage| stage.from == SCRATCH)
+        {
+            return Err(format!(
+                "RUN has no shell after FROM {SCRATCH}; run it in a stage before and COPY what it made"
+            ));
+        }
         let mut rest = rest;
         while let Some(flag) = rest.strip_prefix("--") {
             let (flag, after) = flag.split_once(char::is_whitespace).unwrap_or((flag, ""));
@@ -272,19 +269,14 @@ impl Reader {
             }
             rest = after.trim_start();
         }
-        if rest.contains("<<") {
-            return Err(
-                "RUN with a text that follows (<<) is not built here; use && or a script"
-                    .to_owned(),
-            );
-        }
-        let command = match form(rest)? {
-            Form::Shell(text) => text,
-            Form::Exec(words) => words
-                .iter()
-                .map(|word| words::quoted(word))
-                .collect::<Vec<_>>()
-                .join(" "),
+        let command = match line.bodies.as_slice() {
+            [] => shell(form(rest)?),
+            [body] if lines::is_mark(rest) => script(&body.text),
+            // The shell reads the texts as they stand.
+            bodies => {
+                let raw = bodies.iter().map(|body| body.raw.as_str());
+                format!("{rest}\n{}", raw.collect::<String>())
+            }
         };
         Ok(Instruction::Run {
             command,
@@ -327,7 +319,7 @@ impl Reader {
         if copy
             .sources
             .iter()
-            .any(|path| path.starts_with("<<") || (keyword == "ADD" && unpacks(path)))
+            .any(|path| keyword == "ADD" && unpacks(path))
         {
             return Err(format!(
                 "{keyword} of an address or an archive is not built here; use RUN"
@@ -342,7 +334,17 @@ impl Reader {
                 "{keyword} of a path with .. leads out of the source"
             ));
         }
-        Ok(copy)
+        let named = copy.owner.as_deref().filter(|owner| {
+            !owner
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b':')
+        });
+        match (self.stages.last(), named) {
+            (Some(stage), Some(named)) if stage.from == SCRATCH => Err(format!(
+                "{keyword} --chown={named} needs numbers after FROM {SCRATCH}, which knows no names"
+            )),
+            _ => Ok(copy),
+        }
     }
 
     /// A text with the variables of the stage.
@@ -351,6 +353,28 @@ impl Reader {
             let known = self.env.get(name).or_else(|| self.arguments.get(name));
             known.cloned()
         })
+    }
+}
+
+/// A command for a shell.
+fn shell(form: Form) -> String {
+    match form {
+        Form::Shell(text) => text,
+        Form::Exec(words) => {
+            let words: Vec<String> = words.iter().map(|word| words::quoted(word)).collect();
+            words.join(" ")
+        }
+    }
+}
+
+/// The command that a text is: for the program it names in its first line, otherwise for the shell.
+fn script(text: &str) -> String {
+    match text.starts_with("#!") {
+        true => format!(
+            "t=$(mktemp) && printf %s {} > \"$t\" && chmod 700 \"$t\" && \"$t\"; c=$?; rm -f \"$t\"; exit $c",
+            words::quoted(text)
+        ),
+        false => text.to_owned(),
     }
 }
 

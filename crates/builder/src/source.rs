@@ -47,9 +47,9 @@ impl SourceTree {
         })
     }
 
-    /// Leaves out more, as [`PackOptions::without`] says it.
+    /// Leaves out more, as [`PackOptions::without`] says it. What is never part of a source is not taken in again.
     pub fn leave_out(&mut self, paths: impl IntoIterator<Item = String>) {
-        self.without.extend(paths);
+        self.without.splice(0..0, paths);
     }
 
     /// Reads a file of bounded size. Symbolic links are not followed: a source could point to anything on this machine.

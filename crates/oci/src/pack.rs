@@ -48,7 +48,8 @@ pub struct PackOptions {
     /// Paths in the directory that are packed, without slashes around them; an empty path is everything.
     pub below: Vec<String>,
     /// Paths in the directory that are left out, with what is below them. `*` and `?` stand for any part and any character of
-    /// a name, `**` for any names.
+    /// a name, `**` for any names. One that begins with `!` takes in again what it stands for; of several that stand for a path
+    /// the last one counts.
     pub without: Vec<String>,
     /// The time of every entry, in seconds since the Unix epoch.
     pub time: u64,
@@ -274,6 +275,34 @@ mod tests {
             .map(str::to_owned)
             .collect();
         assert_eq!(names, ["app/a.py", "app/sub/b.pyc", "app/sub/deep/d"]);
+    }
+
+    #[test]
+    fn exceptions_take_in_again_and_the_last_word_counts() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["app.py", "src/a/x.c", "src/a/x.o", "src/b/y.c", "docs/z"] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        for (without, expected) in [
+            (&["*", "!app.py"][..], &["app/", "app/app.py"][..]),
+            (&["*", "!src/**/*.c", "src/b"], &["app/", "app/src/a/x.c"]),
+            (
+                &["src", "!src/a", "**/*.o", "docs"],
+                &["app/", "app/app.py", "app/src/a/", "app/src/a/x.c"],
+            ),
+            (&["!docs", "docs", "src"], &["app/", "app/app.py"]),
+        ] {
+            let mut options = options();
+            options.without = without.iter().map(|it| (*it).to_owned()).collect();
+            let listed = listed(&packed(root.path(), &options).unwrap());
+            let names: Vec<&str> = listed
+                .iter()
+                .filter_map(|line| line.split(' ').next())
+                .collect();
+            assert_eq!(names, expected, "{without:?}");
+        }
     }
 
     #[test]

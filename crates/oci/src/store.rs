@@ -15,6 +15,7 @@
 //! rename of a synced file, so a crash at any moment leaves the state before or after it. One process at a time
 //! writes to a store.
 
+mod below;
 mod blobs;
 mod compose;
 mod disk;

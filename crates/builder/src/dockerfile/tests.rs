@@ -72,14 +72,22 @@ fn what_is_not_built_here_is_refused_with_its_line() {
         ("", "it has no FROM"),
         ("RUN x", "line 1: RUN stands before the first FROM"),
         ("FROM a\nONBUILD RUN x", "line 2: ONBUILD is not built here"),
-        ("FROM scratch", "scratch"),
+        (
+            "FROM scratch\nRUN x",
+            "line 2: RUN has no shell after FROM scratch",
+        ),
+        ("FROM scratch\nCOPY --chown=app x /", "needs numbers"),
         (
             "FROM a\n\nRUN --mount=type=secret,id=x cat",
             "line 3: RUN --mount=type=secret,id=x is not built here",
         ),
         (
-            "FROM a\nRUN <<EOF\nx\nEOF",
-            "line 2: RUN with a text that follows",
+            "FROM a\nRUN <<EOF\nx\nEOF \n",
+            "line 2: the text after << does not end with `EOF`",
+        ),
+        (
+            "FROM a\nCOPY <<EOF /x\ny\nEOF",
+            "line 2: COPY of a text that follows",
         ),
         ("FROM a\nCOPY ../x /x", ".. leads out"),
         ("FROM a\nADD https://example.com/x /x", "of an address"),
@@ -109,8 +117,33 @@ fn variables_have_their_usual_forms() {
 }
 
 #[test]
-fn ignored_files_are_patterns_and_exceptions_are_refused() {
-    let patterns = ignored("# a comment\n./node_modules/\n**/*.pyc\n/\n").unwrap();
-    assert_eq!(patterns, ["node_modules", "**/*.pyc"]);
-    assert!(ignored("*\n!app.py\n").unwrap_err().contains("`!app.py`"));
+fn ignored_files_are_patterns_and_exceptions() {
+    let text = "# a comment\n./node_modules/\n**/*.pyc\n/\n!./src/\n! app.py\n!\n";
+    let patterns = ignored(text).unwrap();
+    assert_eq!(patterns, ["node_modules", "**/*.pyc", "!src", "!app.py"]);
+    assert!(ignored("*\n!a[bc]\n").unwrap_err().contains("`!a[bc]`"));
+}
+
+#[test]
+fn texts_that_follow_are_scripts_or_for_the_shell() {
+    let text = "FROM a\nRUN <<EOF\n# not a comment\necho \"$X\" \\\n  more\nEOF\nRUN --mount=type=cache,target=/x <<-'END'\n\
+                \t\techo one\n\tEND\nRUN python3 <<A > /x && cat 3<<B\nprint(1 << 2)\nA\nb\nB\nRUN echo $((1<<3)) <<<word\nENV X=<<EOF";
+    let stages = parse(text).unwrap();
+    let commands: Vec<&str> = stages[0]
+        .instructions
+        .iter()
+        .filter_map(|instruction| match instruction {
+            Instruction::Run { command, .. } => Some(command.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "# not a comment\necho \"$X\" \\\n  more\n",
+            "echo one\n",
+            "python3 <<A > /x && cat 3<<B\nprint(1 << 2)\nA\nb\nB\n",
+            "echo $((1<<3)) <<<word",
+        ]
+    );
 }

@@ -24,6 +24,12 @@ const CONTEXT: &str = "/.apron-context";
 /// Where files of another stage are.
 const OUTSIDE: &str = "/.apron-out";
 
+/// Where the root of an image without a shell is while files are copied into it.
+const BARE_ROOT: &str = "/.apron-root";
+
+/// The runtime whose base image copies files where no stage has a shell.
+const COPIES: &str = "python311";
+
 /// What names of managed runtimes' base images begin with in a `FROM`: `apron/python311`. A machine without a registry has
 /// those.
 const MANAGED: &str = "apron/";
@@ -34,6 +40,50 @@ struct State {
     image: NewImage,
     /// What it follows from: the base image and every instruction since.
     key: String,
+    /// Present after `FROM scratch`.
+    bare: Option<Bare>,
+}
+
+/// What an image that began with nothing is put together in.
+#[derive(Clone)]
+struct Bare {
+    /// An image with a shell.
+    helper: NewImage,
+    /// The layers so far, under [`BARE_ROOT`].
+    moved: Vec<Layer>,
+}
+
+impl State {
+    /// Where the image's root is in [`State::sandbox`].
+    fn root(&self) -> &'static str {
+        match self.bare {
+            Some(_) => BARE_ROOT,
+            None => "",
+        }
+    }
+
+    /// The image that commands run in.
+    fn sandbox(&self) -> NewImage {
+        let Some(bare) = &self.bare else {
+            return self.image.clone();
+        };
+        let mut image = bare.helper.clone();
+        image.config.user.clear();
+        image.config.working_dir.clear();
+        image.layers.extend(bare.moved.iter().cloned());
+        image
+    }
+
+    /// Puts on top what a command changed.
+    fn add(&mut self, changes: Changes) {
+        match &mut self.bare {
+            Some(bare) => {
+                bare.moved.extend(changes.rest);
+                self.image.layers.extend(changes.app);
+            }
+            None => self.image.layers.extend(changes.rest),
+        }
+    }
 }
 
 /// A build under way.
@@ -146,6 +196,9 @@ impl Work<'_> {
         if let Some(state) = number.and_then(|number| done.get(number)) {
             return Ok(state.clone());
         }
+        if name == dockerfile::SCRATCH {
+            return self.nothing(done).await;
+        }
         let managed = name.strip_prefix(MANAGED).and_then(runtime);
         let base = match managed {
             Some(managed) => self.bases.base(managed, None, self.log).await?,
@@ -154,6 +207,25 @@ impl Work<'_> {
         Ok(State {
             key: base.digest.to_string(),
             image: base.image,
+            bare: None,
+        })
+    }
+
+    /// The image with nothing in it. Files are copied into it in the first stage's image, or in one that is made here.
+    async fn nothing(&self, done: &[State]) -> Result<State, Failure> {
+        let with_shell = done.iter().find(|state| state.bare.is_none());
+        let helper = match (with_shell, runtime(COPIES)) {
+            (Some(state), _) => state.image.clone(),
+            (None, Some(managed)) => self.bases.base(managed, None, self.log).await?.image,
+            (None, None) => return Err(platform(format!("there is no runtime {COPIES}"))),
+        };
+        Ok(State {
+            image: NewImage::default(),
+            key: dockerfile::SCRATCH.to_owned(),
+            bare: Some(Bare {
+                helper,
+                moved: Vec::new(),
+            }),
         })
     }
 
@@ -197,7 +269,7 @@ impl Work<'_> {
         let words = format!("COPY {copy:?} {content}");
         let step = Step {
             phase: Phase::Copy,
-            command: copy_command(copy, root, &state.image.config.working_dir),
+            command: copy_command(copy, root, &state.image.config.working_dir, state.root()),
         };
         let user = std::mem::take(&mut state.image.config.user);
         let applied = self
@@ -209,15 +281,20 @@ impl Work<'_> {
 
     /// Files of another image, under [`OUTSIDE`].
     async fn taken(&self, from: &State, sources: &[String]) -> Result<Layer, Failure> {
-        let mut command = "set -e".to_owned();
+        let root = from.root();
+        let mut command = format!("set -e; r={root}");
         for source in sources {
-            let path = pattern(&format!("/{}", source.trim_start_matches('/')));
+            let path = pattern(&format!("{root}/{}", source.trim_start_matches('/')));
             command.push_str(&format!(
-                "; for s in {path}; do mkdir -p \"{OUTSIDE}$(dirname \"$s\")\"; cp -a \"$s\" \"{OUTSIDE}$(dirname \"$s\")/\"; done"
+                "; for s in {path}; do d=\"{OUTSIDE}$(dirname \"${{s#$r}}\")\"; mkdir -p \"$d\"; cp -a \"$s\" \"$d/\"; done"
             ));
         }
         let words = format!("taken {sources:?}");
-        let mut from = from.clone();
+        let mut from = State {
+            image: from.sandbox(),
+            key: from.key.clone(),
+            bare: None,
+        };
         from.image.config.user.clear();
         let before = from.image.layers.len();
         let step = Step {
@@ -248,14 +325,14 @@ impl Work<'_> {
                 "[Build] {} (kept from a former build)",
                 step.phase.key()
             ));
-            state.image.layers.extend(kept.rest);
+            state.add(kept);
             return Ok(());
         }
-        let mut image = state.image.clone();
+        let mut image = state.sandbox();
         // Below everything of the image that could hide it: nothing in an image has these names.
         image.layers.extend(below.iter().cloned());
-        let directory = match state.image.config.working_dir.as_str() {
-            "" => "/",
+        let directory = match image.config.working_dir.clone() {
+            none if none.is_empty() => "/".to_owned(),
             directory => directory,
         };
         let mut env = env;
@@ -264,20 +341,35 @@ impl Work<'_> {
         let job = Job {
             image,
             steps: &steps,
-            directory,
+            directory: &directory,
             env,
             service,
             service_name: &self.request.service_name,
             deadline: self.deadline,
         };
         let finished: Finished = self.sandbox.run(job, self.log).await?;
+        let below = match state.root() {
+            "" => "/",
+            root => root,
+        };
         let rest = finished
-            .changes(&["/"], &[TOOLS, CONTEXT], BASE_TIME)
+            .changes(&[below], &[TOOLS, CONTEXT], BASE_TIME)
             .await?;
-        state.image.layers.extend(rest.clone());
-        self.keep
-            .keep_result(service, &key, &Changes { app: None, rest })
-            .await
+        let app = match (&rest, &state.bare) {
+            (Some(moved), Some(_)) => Some(self.at_the_root(moved.clone()).await?),
+            _ => None,
+        };
+        let changes = Changes { app, rest };
+        state.add(changes.clone());
+        self.keep.keep_result(service, &key, &changes).await
+    }
+
+    /// A layer of an image without a shell, with its files where they belong.
+    async fn at_the_root(&self, moved: Layer) -> Result<Layer, Failure> {
+        let content = self.sandbox.content.clone();
+        blocking(move || content.layer_below(&moved, BARE_ROOT))
+            .await?
+            .map_err(platform)
     }
 
     fn annotations(&self) -> BTreeMap<String, String> {
@@ -330,8 +422,8 @@ fn configure(state: &mut State, instruction: &Instruction) {
 
 /// The commands of a `COPY`, as root in the image: files into a directory, a file to a name, what is in a directory into
 /// another.
-fn copy_command(copy: &Copy, root: &str, working_dir: &str) -> String {
-    let target = joined(working_dir, &copy.target);
+fn copy_command(copy: &Copy, root: &str, working_dir: &str, target_root: &str) -> String {
+    let target = format!("{target_root}{}", joined(working_dir, &copy.target));
     let several = copy.sources.len() > 1 || copy.sources[0].contains(['*', '?', '[']);
     let into = several || copy.target.ends_with('/') || matches!(copy.target.as_str(), "." | "./");
     let target = shlex::try_quote(&target)

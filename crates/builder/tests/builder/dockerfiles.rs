@@ -67,3 +67,47 @@ fn privileged_a_dockerfile_that_fails_says_where() {
         assert!(result.unwrap_err().message.contains("line 2: ONBUILD"));
     });
 }
+
+/// A program that needs nothing, in an image that has nothing else.
+const FROM_SCRATCH: &str = "FROM apron/go1 AS build\nWORKDIR /src\nCOPY . .\n\
+     RUN <<EOF\nset -e\ntest ! -e secret.txt\ntest -e kept/a.txt\nCGO_ENABLED=0 go build -o /out/server .\nEOF\n\n\
+     FROM scratch AS files\nCOPY kept /kept/\n\n\
+     FROM scratch\nWORKDIR /srv\nCOPY --from=build /out/server /server\nCOPY --from=files /kept ./kept\n\
+     COPY --chown=7:8 main.go ./\nEXPOSE 8080\nUSER 1000\nENTRYPOINT [\"/server\"]\n";
+
+const SERVER: &str = "package main\nimport (\"fmt\"; \"net/http\"; \"os\"; \"syscall\")\n\
+     func main() {\n\
+     http.HandleFunc(\"/\", func(w http.ResponseWriter, _ *http.Request) {\n\
+     kept, _ := os.ReadFile(\"kept/a.txt\")\n\
+     info, _ := os.Stat(\"main.go\")\n\
+     _, shell := os.Stat(\"/bin\")\n\
+     fmt.Fprintf(w, \"%s %d %d %v\", kept, os.Getuid(), info.Sys().(*syscall.Stat_t).Uid, shell)\n\
+     })\n\
+     http.ListenAndServe(\":8080\", nil)\n}\n";
+
+#[test]
+fn privileged_an_image_from_scratch_has_what_was_copied_and_nothing_else() {
+    on_a_machine(BuilderOptions::default(), async |machine| {
+        let source = tempfile::tempdir().unwrap();
+        std::fs::create_dir(source.path().join("kept")).unwrap();
+        for (name, text) in [
+            ("Dockerfile", FROM_SCRATCH),
+            ("main.go", SERVER),
+            ("go.mod", "module server\n\ngo 1.19\n"),
+            ("kept/a.txt", "kept"),
+            ("secret.txt", "not for the image"),
+            (".dockerignore", "*\n!*.go\n!go.mod\n!kept\n"),
+        ] {
+            std::fs::write(source.path().join(name), text).unwrap();
+        }
+        let request = dockerfile(&machine, source.path());
+        let built = machine.built(&request).await;
+        let answer = machine.answer(&built).await;
+        let expected = "kept 1000 7 stat /bin: no such file or directory";
+        assert!(answer.contains(expected), "{answer}");
+        let (again, lines) = machine.build(&request).await;
+        assert_eq!(again.unwrap().image, built.image);
+        assert!(!lines.text().contains("$ "), "{}", lines.text());
+        machine.nothing_left().await;
+    });
+}

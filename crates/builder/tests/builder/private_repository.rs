@@ -6,6 +6,7 @@ use apron_builder::BuilderOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// Serves the files below `served` by HTTPS when it is told to, until its input ends. Its network goes with it.
@@ -23,15 +24,14 @@ print("listening", flush=True)
 server.serve_forever()
 "#;
 
-const PARENT: &str = "<project><modelVersion>4.0.0</modelVersion><groupId>company</groupId>\
-     <artifactId>parent</artifactId><version>1</version><packaging>pom</packaging></project>";
-
 const APPRUNNER: &str = "version: 1.0\nruntime: corretto11\nbuild:\n  commands:\n    build:\n      \
      - mvn -B -e validate\nrun:\n  command: java -version\n";
 
 struct Repository {
     server: Child,
     address: String,
+    /// Of what it has. Another one each time: what a service once fetched is kept for its next build.
+    version: String,
     files: TempDir,
 }
 
@@ -40,9 +40,15 @@ impl Repository {
         let files = tempfile::tempdir().unwrap();
         let network = format!("198.18.{}", std::process::id() % 250);
         let address = format!("{network}.1");
-        let parent = files.path().join("served/company/parent/1");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let version = now.as_micros().to_string();
+        let parent = files.path().join("served/company/parent").join(&version);
         std::fs::create_dir_all(&parent).unwrap();
-        std::fs::write(parent.join("parent-1.pom"), PARENT).unwrap();
+        let pom = format!(
+            "<project><modelVersion>4.0.0</modelVersion><groupId>company</groupId><artifactId>parent</artifactId>\
+             <version>{version}</version><packaging>pom</packaging></project>"
+        );
+        std::fs::write(parent.join(format!("parent-{version}.pom")), pom).unwrap();
         certify(&address, files.path());
         let mut server = Command::new("unshare")
             .args(["--net", "python3", "-c", SERVER, &address])
@@ -60,6 +66,7 @@ impl Repository {
         Repository {
             server,
             address,
+            version,
             files,
         }
     }
@@ -137,9 +144,9 @@ fn project(repository: &Repository) -> TempDir {
     let source = tempfile::tempdir().unwrap();
     let pom = format!(
         "<project><modelVersion>4.0.0</modelVersion><parent><groupId>company</groupId><artifactId>parent</artifactId>\
-         <version>1</version><relativePath/></parent><artifactId>demo</artifactId><repositories><repository>\
+         <version>{}</version><relativePath/></parent><artifactId>demo</artifactId><repositories><repository>\
          <id>company</id><url>https://{}</url></repository></repositories></project>",
-        repository.address
+        repository.version, repository.address
     );
     std::fs::write(source.path().join("pom.xml"), pom).unwrap();
     std::fs::write(source.path().join("apprunner.yaml"), APPRUNNER).unwrap();

@@ -73,7 +73,9 @@ impl<W: Write> Walk<'_, W> {
         }
         for name in self.names(directory, path)? {
             let child = path.join(&name);
-            if !self.is_on_the_way(&child) || self.is_left_out(&child) {
+            if !self.is_on_the_way(&child)
+                || (self.is_left_out(&child) && !self.may_take_in_below(&child))
+            {
                 continue;
             }
             let status = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)
@@ -108,7 +110,7 @@ impl<W: Write> Walk<'_, W> {
     }
 
     fn item(&mut self, item: &Item<'_>) -> Result<(), PackError> {
-        let wanted = self.is_wanted(&item.path);
+        let wanted = self.is_wanted(&item.path) && !self.is_left_out(&item.path);
         match FileType::from_raw_mode(item.status.st_mode) {
             FileType::Directory => {
                 let opened = open(item, OFlags::DIRECTORY)?;
@@ -341,12 +343,36 @@ impl<W: Write> Walk<'_, W> {
     }
 
     fn is_left_out(&self, path: &Path) -> bool {
-        let without = &self.options.without;
-        without.iter().any(|root| match root.contains(['*', '?']) {
-            true => fits(root, &path.to_string_lossy()),
-            false => path.starts_with(root),
-        })
+        let stands_for = |pattern: &str| match pattern.contains(['*', '?']) {
+            true => fits(pattern, &path.to_string_lossy()),
+            false => path.starts_with(pattern),
+        };
+        let mut words = self.options.without.iter().rev();
+        let last = words.find(|word| stands_for(word.strip_prefix('!').unwrap_or(word)));
+        last.is_some_and(|word| !word.starts_with('!'))
     }
+
+    /// Whether an exception can stand for something in a directory that is left out.
+    fn may_take_in_below(&self, directory: &Path) -> bool {
+        let exceptions = self.options.without.iter();
+        exceptions
+            .filter_map(|word| word.strip_prefix('!'))
+            .any(|pattern| may_fit_below(pattern, &directory.to_string_lossy()))
+    }
+}
+
+/// Whether a pattern can stand for something below a directory.
+fn may_fit_below(pattern: &str, directory: &str) -> bool {
+    let mut names = directory.split('/');
+    for word in pattern.split('/') {
+        match names.next() {
+            Some(_) if word == "**" => return true,
+            Some(name) if name_fits(word.as_bytes(), name.as_bytes()) => {}
+            Some(_) => return false,
+            None => return true,
+        }
+    }
+    false
 }
 
 /// Whether a pattern stands for a path or a directory above it: `*` and `?` within a name, `**` for any names.

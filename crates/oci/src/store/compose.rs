@@ -1,6 +1,6 @@
 //! Images that are made here rather than pushed or pulled.
 
-use super::{ContentStore, Ingest};
+use super::{ContentStore, Ingest, below};
 use crate::image::{self, ImageConfig, Layer};
 use crate::manifest::OCI_MANIFEST;
 use crate::{Digest, OciError};
@@ -88,6 +88,18 @@ impl ContentStore {
             }
         }
         Ok(false)
+    }
+
+    /// A layer of what is below a directory in a stored layer that is not compressed, as if the directory were the root. Blocks.
+    pub fn layer_below(&self, layer: &Layer, directory: &str) -> Result<Layer, OciError> {
+        let Some((file, _)) = self.blob_open(&layer.digest)? else {
+            return Err(OciError::BlobUnknown(layer.digest.clone()));
+        };
+        let mut writer = self.layer_writer()?;
+        below::copy(file, directory, &mut writer).map_err(|error| {
+            OciError::io(format!("take {directory} of layer {}", layer.digest), error)
+        })?;
+        writer.finish()
     }
 
     /// Puts an image of stored layers together and gives its manifest's digest: the same image has the same one. It stays

@@ -1,0 +1,127 @@
+//! From the text of a file to its instructions, with the texts that follow them (Docker's reference, "Here-documents").
+
+/// An instruction with its continuations, without comments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The number of its first line.
+    pub number: usize,
+    /// What it says.
+    pub text: String,
+    /// What follows it up to the words it names.
+    pub bodies: Vec<Body>,
+}
+
+/// A text that follows an instruction.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Its lines with their ends, without the word that ends it; without tabs in front, if `<<-` asks for that.
+    pub text: String,
+    /// As it stands in the file, with the word that ends it.
+    pub raw: String,
+}
+
+/// The instructions of a file.
+///
+/// # Errors
+/// For a text that does not end.
+pub fn instructions(text: &str) -> Result<Vec<Line>, String> {
+    let mut lines = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    let mut rest = text.lines().enumerate();
+    while let Some((index, line)) = rest.next() {
+        let trimmed = line.trim();
+        if trimmed.starts_with('#') || (trimmed.is_empty() && open.is_none()) {
+            continue;
+        }
+        let (number, mut whole) = open.take().unwrap_or((index + 1, String::new()));
+        if let Some(part) = line.trim_end().strip_suffix('\\') {
+            whole.push_str(part);
+            whole.push(' ');
+            open = Some((number, whole));
+            continue;
+        }
+        whole.push_str(line);
+        let text = whole.trim().to_owned();
+        let mut bodies = Vec::new();
+        for mark in marks(&text) {
+            let body = body(&mark, rest.by_ref().map(|(_, line)| line));
+            let without_end = || {
+                format!(
+                    "line {number}: the text after << does not end with `{}`",
+                    mark.end
+                )
+            };
+            bodies.push(body.ok_or_else(without_end)?);
+        }
+        lines.push(Line {
+            number,
+            text,
+            bodies,
+        });
+    }
+    lines.extend(open.map(|(number, text)| Line {
+        number,
+        text,
+        bodies: Vec::new(),
+    }));
+    Ok(lines)
+}
+
+/// Whether a text is nothing but the mark of one that follows.
+pub fn is_mark(text: &str) -> bool {
+    mark(text).is_some()
+}
+
+/// A `<<WORD` in an instruction.
+struct Mark {
+    end: String,
+    strips_tabs: bool,
+}
+
+/// The marks of an instruction that may have texts behind it.
+fn marks(text: &str) -> Vec<Mark> {
+    let mut words = text.split_whitespace();
+    let keyword = words.next().unwrap_or_default().to_uppercase();
+    match matches!(keyword.as_str(), "RUN" | "COPY" | "ADD") {
+        true => words.filter_map(mark).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// `<<WORD`, `<<-WORD` and either with quotes around the word, perhaps with the number of a descriptor in front.
+fn mark(word: &str) -> Option<Mark> {
+    let rest = word
+        .trim_start_matches(|digit: char| digit.is_ascii_digit())
+        .strip_prefix("<<")?;
+    let (strips_tabs, rest) = match rest.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let end = super::words::unquoted(rest);
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name =
+        !end.is_empty() && end.chars().all(plain) && !end.starts_with(|c: char| c.is_ascii_digit());
+    is_name.then_some(Mark { end, strips_tabs })
+}
+
+/// Takes the lines up to the end.
+fn body<'a>(mark: &Mark, lines: impl Iterator<Item = &'a str>) -> Option<Body> {
+    let mut body = Body {
+        text: String::new(),
+        raw: String::new(),
+    };
+    for line in lines {
+        body.raw.push_str(line);
+        body.raw.push('\n');
+        let line = match mark.strips_tabs {
+            true => line.trim_start_matches('\t'),
+            false => line,
+        };
+        if line == mark.end {
+            return Some(body);
+        }
+        body.text.push_str(line);
+        body.text.push('\n');
+    }
+    None
+}
