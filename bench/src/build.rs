@@ -25,7 +25,7 @@ const RUNS_MAX: u32 = 7;
 const BUILD_MAX: Duration = Duration::from_secs(900);
 
 /// Turns of the measurement of a neighbour, and the seconds of load in each phase of one: a run each, within these.
-const NEIGHBOUR_TURNS: u32 = 5;
+const NEIGHBOUR_TURNS: u32 = 9;
 const LOAD_SECONDS: std::ops::RangeInclusive<u32> = 2..=30;
 
 /// What each turn of a run measures.

@@ -9,6 +9,7 @@ mod pipeline;
 mod sandbox;
 mod script;
 mod stages;
+mod state;
 mod tools;
 
 pub use sandbox::Chance;

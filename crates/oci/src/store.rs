@@ -15,13 +15,13 @@
 //! rename of a synced file, so a crash at any moment leaves the state before or after it. One process at a time
 //! writes to a store.
 
-mod below;
 mod blobs;
 mod compose;
 mod disk;
 mod garbage;
 mod images;
 mod manifests;
+mod moved;
 mod pins;
 mod uploads;
 

@@ -30,6 +30,7 @@ mod stream;
 mod tree;
 
 pub use remove::remove_tree;
+pub(crate) use stream::decoder;
 
 use crate::{ContentStore, Digest, Layer, OciError, disk_work};
 use archive::{Archive, Entry, Kind};

@@ -2,7 +2,7 @@
 
 mod debian;
 
-use super::sandbox::{Job, NEVER_SHIPPED, Sandbox, deadline, platform};
+use super::sandbox::{Job, NEVER_SHIPPED, Sandbox, blocking, deadline, platform};
 use crate::BuildLog;
 use crate::plan::{Phase, Step};
 use crate::runtime::{Runtime, debian, is_version_of};
@@ -21,6 +21,9 @@ const RECIPES: u32 = 2;
 
 /// The label that has the version of the language.
 const VERSION_LABEL: &str = "io.apron.runtime-version";
+
+/// Where images have their shell.
+const SHELLS: &[&str] = &["bin/sh", "usr/bin/sh"];
 
 /// What base images' pins begin with.
 const PIN: &str = "build-base-";
@@ -53,6 +56,8 @@ pub struct Bases {
     authorities: Vec<String>,
     clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Which images have a shell.
+    shells: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Bases {
@@ -68,7 +73,27 @@ impl Bases {
             authorities,
             clock,
             turns: Mutex::default(),
+            shells: Mutex::default(),
         })
+    }
+
+    /// Whether an image has a shell, which is looked for once.
+    pub async fn has_shell(&self, base: &Base) -> Result<bool, Failure> {
+        let known = |shells: &Mutex<BTreeMap<String, bool>>| {
+            let shells = shells.lock().unwrap_or_else(PoisonError::into_inner);
+            shells.get(base.digest.as_str()).copied()
+        };
+        if let Some(has) = known(&self.shells) {
+            return Ok(has);
+        }
+        let (content, layers) = (self.sandbox.content.clone(), base.image.layers.clone());
+        let bytes_max = self.sandbox.options.limits.result_bytes;
+        let has = blocking(move || content.layers_have_any(&layers, SHELLS, bytes_max))
+            .await?
+            .map_err(platform)?;
+        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+        shells.insert(base.digest.to_string(), has);
+        Ok(has)
     }
 
     /// The base image of a runtime, made when there is none. Who gives up meanwhile leaves it in the making for the next.

@@ -6,6 +6,7 @@ use super::keep::Keep;
 use super::pipeline::{Changes, unpackable};
 use super::sandbox::{Finished, Job, Sandbox, blocking, deadline, platform};
 use super::script::TOOLS;
+use super::state::{Bare, ROOT, State, owner_command};
 use crate::BuildLog;
 use crate::dockerfile::{self, Copy, Instruction, Stage};
 use crate::plan::{Phase, Step};
@@ -24,67 +25,12 @@ const CONTEXT: &str = "/.apron-context";
 /// Where files of another stage are.
 const OUTSIDE: &str = "/.apron-out";
 
-/// Where the root of an image without a shell is while files are copied into it.
-const BARE_ROOT: &str = "/.apron-root";
-
 /// The runtime whose base image copies files where no stage has a shell.
 const COPIES: &str = "python311";
 
 /// What names of managed runtimes' base images begin with in a `FROM`: `apron/python311`. A machine without a registry has
 /// those.
 const MANAGED: &str = "apron/";
-
-/// An image that is being made.
-#[derive(Clone)]
-struct State {
-    image: NewImage,
-    /// What it follows from: the base image and every instruction since.
-    key: String,
-    /// Present after `FROM scratch`.
-    bare: Option<Bare>,
-}
-
-/// What an image that began with nothing is put together in.
-#[derive(Clone)]
-struct Bare {
-    /// An image with a shell.
-    helper: NewImage,
-    /// The layers so far, under [`BARE_ROOT`].
-    moved: Vec<Layer>,
-}
-
-impl State {
-    /// Where the image's root is in [`State::sandbox`].
-    fn root(&self) -> &'static str {
-        match self.bare {
-            Some(_) => BARE_ROOT,
-            None => "",
-        }
-    }
-
-    /// The image that commands run in.
-    fn sandbox(&self) -> NewImage {
-        let Some(bare) = &self.bare else {
-            return self.image.clone();
-        };
-        let mut image = bare.helper.clone();
-        image.config.user.clear();
-        image.config.working_dir.clear();
-        image.layers.extend(bare.moved.iter().cloned());
-        image
-    }
-
-    /// Puts on top what a command changed.
-    fn add(&mut self, changes: Changes) {
-        match &mut self.bare {
-            Some(bare) => {
-                bare.moved.extend(changes.rest);
-                self.image.layers.extend(changes.app);
-            }
-            None => self.image.layers.extend(changes.rest),
-        }
-    }
-}
 
 /// A build under way.
 struct Work<'a> {
@@ -174,7 +120,7 @@ impl Work<'_> {
         stages: &[Stage],
         done: &[State],
     ) -> Result<State, Failure> {
-        let mut state = self.named(&stage.from, stages, done).await?;
+        let mut state = self.named(&stage.from, stages, done, None).await?;
         for instruction in &stage.instructions {
             match instruction {
                 Instruction::Run { command, arguments } => {
@@ -187,8 +133,15 @@ impl Work<'_> {
         Ok(state)
     }
 
-    /// A former stage by its name or number, or an image.
-    async fn named(&self, name: &str, stages: &[Stage], done: &[State]) -> Result<State, Failure> {
+    /// A former stage by its name or number, or an image. What has no shell is put together in the image of `asks` or of a
+    /// former stage, or in one that is made here.
+    async fn named(
+        &self,
+        name: &str,
+        stages: &[Stage],
+        done: &[State],
+        asks: Option<&State>,
+    ) -> Result<State, Failure> {
         let by_name = stages
             .iter()
             .position(|stage| stage.name.as_deref() == Some(name));
@@ -196,37 +149,48 @@ impl Work<'_> {
         if let Some(state) = number.and_then(|number| done.get(number)) {
             return Ok(state.clone());
         }
-        if name == dockerfile::SCRATCH {
-            return self.nothing(done).await;
-        }
-        let managed = name.strip_prefix(MANAGED).and_then(runtime);
-        let base = match managed {
-            Some(managed) => self.bases.base(managed, None, self.log).await?,
-            None => self.bases.image(name, self.log).await?,
+        let base = match name.strip_prefix(MANAGED).and_then(runtime) {
+            _ if name == dockerfile::SCRATCH => None,
+            Some(managed) => Some(self.bases.base(managed, None, self.log).await?),
+            None => Some(self.bases.image(name, self.log).await?),
         };
-        Ok(State {
-            key: base.digest.to_string(),
-            image: base.image,
-            bare: None,
-        })
+        let mut state = State::of(base.as_ref());
+        let has_shell = match &base {
+            Some(base) => self.bases.has_shell(base).await?,
+            None => false,
+        };
+        if !has_shell {
+            let helper = asks.into_iter().chain(done).find(|it| it.bare.is_none());
+            state.bare = Some(self.bare(&state.image, helper).await?);
+        }
+        Ok(state)
     }
 
-    /// The image with nothing in it. Files are copied into it in the first stage's image, or in one that is made here.
-    async fn nothing(&self, done: &[State]) -> Result<State, Failure> {
-        let with_shell = done.iter().find(|state| state.bare.is_none());
-        let helper = match (with_shell, runtime(COPIES)) {
+    /// An image without a shell, inside one that has one.
+    async fn bare(&self, image: &NewImage, helper: Option<&State>) -> Result<Bare, Failure> {
+        let helper = match (helper, runtime(COPIES)) {
             (Some(state), _) => state.image.clone(),
             (None, Some(managed)) => self.bases.base(managed, None, self.log).await?.image,
             (None, None) => return Err(platform(format!("there is no runtime {COPIES}"))),
         };
-        Ok(State {
-            image: NewImage::default(),
-            key: dockerfile::SCRATCH.to_owned(),
-            bare: Some(Bare {
-                helper,
-                moved: Vec::new(),
-            }),
-        })
+        let mut moved = Vec::new();
+        for layer in image.layers.iter().cloned() {
+            moved.push(self.moved(layer, "", ROOT).await?);
+        }
+        Ok(Bare { helper, moved })
+    }
+
+    async fn moved(
+        &self,
+        layer: Layer,
+        from: &'static str,
+        to: &'static str,
+    ) -> Result<Layer, Failure> {
+        let content = self.sandbox.content.clone();
+        let bytes_max = self.sandbox.options.limits.result_bytes;
+        blocking(move || content.layer_moved(&layer, from, to, bytes_max))
+            .await?
+            .map_err(platform)
     }
 
     async fn run(
@@ -235,6 +199,11 @@ impl Work<'_> {
         command: &str,
         arguments: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
+        if state.bare.is_some() {
+            return Err(refuse(format!(
+                "RUN {command}: the image has no shell; run it in a stage before and COPY what it made"
+            )));
+        }
         let words = format!("RUN {command} {arguments:?}");
         let step = Step {
             phase: Phase::Run,
@@ -261,7 +230,7 @@ impl Work<'_> {
                 (self.context.clone(), CONTEXT, content.to_string())
             }
             Some(name) => {
-                let from = self.named(name, stages, done).await?;
+                let from = self.named(name, stages, done, Some(state)).await?;
                 let key = from.key.clone();
                 (self.taken(&from, &copy.sources).await?, OUTSIDE, key)
             }
@@ -356,20 +325,12 @@ impl Work<'_> {
             .changes(&[below], &[TOOLS, CONTEXT], BASE_TIME)
             .await?;
         let app = match (&rest, &state.bare) {
-            (Some(moved), Some(_)) => Some(self.at_the_root(moved.clone()).await?),
+            (Some(moved), Some(_)) => Some(self.moved(moved.clone(), ROOT, "").await?),
             _ => None,
         };
         let changes = Changes { app, rest };
         state.add(changes.clone());
         self.keep.keep_result(service, &key, &changes).await
-    }
-
-    /// A layer of an image without a shell, with its files where they belong.
-    async fn at_the_root(&self, moved: Layer) -> Result<Layer, Failure> {
-        let content = self.sandbox.content.clone();
-        blocking(move || content.layer_below(&moved, BARE_ROOT))
-            .await?
-            .map_err(platform)
     }
 
     fn annotations(&self) -> BTreeMap<String, String> {
@@ -446,13 +407,15 @@ fn copy_command(copy: &Copy, root: &str, working_dir: &str, target_root: &str) -
              else mkdir -p \"$(dirname \"$t\")\"; cp -a \"$s\" \"$t\"; d=\"$t\"; fi",
             source.replace(['"', '$', '`', '\\'], "")
         ));
-        for (program, value) in [("chown -R", &copy.owner), ("chmod -R", &copy.mode)] {
-            if let Some(value) = value
-                .as_ref()
-                .and_then(|value| shlex::try_quote(value).ok())
-            {
-                command.push_str(&format!("; {program} {value} \"$d\""));
-            }
+        if let Some(owner) = &copy.owner {
+            command.push_str(&owner_command(owner, target_root));
+        }
+        let mode = copy
+            .mode
+            .as_ref()
+            .and_then(|mode| shlex::try_quote(mode).ok());
+        if let Some(mode) = mode {
+            command.push_str(&format!("; chmod -R {mode} \"$d\""));
         }
         command.push_str("; done");
     }

@@ -18,7 +18,7 @@ const PROGRAM: &str = "import http.server, os\n\
      \x20       self.wfile.write(text.encode())\n\
      http.server.HTTPServer(('', 8080), H).serve_forever()\n";
 
-fn dockerfile(machine: &Machine, source: &Path) -> BuildRequest {
+pub fn dockerfile(machine: &Machine, source: &Path) -> BuildRequest {
     BuildRequest {
         configuration: Configuration::Dockerfile,
         ..machine.request(source)

@@ -2,6 +2,7 @@
 //! package registries. Needs root, the programs of the local backend, and the shim built next to this test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bare_images;
 mod dockerfiles;
 mod failures;
 mod languages;

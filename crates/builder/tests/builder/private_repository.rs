@@ -6,7 +6,6 @@ use apron_builder::BuilderOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// Serves the files below `served` by HTTPS when it is told to, until its input ends. Its network goes with it.
@@ -40,8 +39,8 @@ impl Repository {
         let files = tempfile::tempdir().unwrap();
         let network = format!("198.18.{}", std::process::id() % 250);
         let address = format!("{network}.1");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let version = now.as_micros().to_string();
+        let name = files.path().file_name().unwrap().to_string_lossy();
+        let version = name.trim_start_matches('.').to_owned();
         let parent = files.path().join("served/company/parent").join(&version);
         std::fs::create_dir_all(&parent).unwrap();
         let pom = format!(

@@ -1,12 +1,15 @@
 //! Images that are made here rather than pushed or pulled.
 
-use super::{ContentStore, Ingest, below};
+use super::moved::{self, Move};
+use super::{ContentStore, Ingest};
 use crate::image::{self, ImageConfig, Layer};
 use crate::manifest::OCI_MANIFEST;
 use crate::{Digest, OciError};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Media types of the OCI image specification. Layers made here are not compressed: they are unpacked on the machine where
 /// they were made, at once.
@@ -75,11 +78,8 @@ impl ContentStore {
         layer: &Layer,
         wanted: &mut dyn FnMut(&str) -> bool,
     ) -> Result<bool, OciError> {
-        let Some((file, _)) = self.blob_open(&layer.digest)? else {
-            return Err(OciError::BlobUnknown(layer.digest.clone()));
-        };
         let failed = |error| OciError::io(format!("read layer {}", layer.digest), error);
-        let mut archive = tar::Archive::new(io::BufReader::new(file));
+        let mut archive = tar::Archive::new(io::BufReader::new(self.layer_file(layer)?));
         for entry in archive.entries_with_seek().map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path().map_err(failed)?;
@@ -90,16 +90,48 @@ impl ContentStore {
         Ok(false)
     }
 
-    /// A layer of what is below a directory in a stored layer that is not compressed, as if the directory were the root. Blocks.
-    pub fn layer_below(&self, layer: &Layer, directory: &str) -> Result<Layer, OciError> {
-        let Some((file, _)) = self.blob_open(&layer.digest)? else {
-            return Err(OciError::BlobUnknown(layer.digest.clone()));
+    /// A layer of what is below the directory `from` of a stored layer, below the directory `to`; empty paths are the root. At
+    /// most so many bytes are read, uncompressed. Blocks.
+    pub fn layer_moved(
+        &self,
+        layer: &Layer,
+        from: &str,
+        to: &str,
+        bytes_max: u64,
+    ) -> Result<Layer, OciError> {
+        let failed = |error| OciError::io(format!("move layer {}", layer.digest), error);
+        let way = Move {
+            from: Path::new(from.trim_matches('/')),
+            to: Path::new(to.trim_matches('/')),
+            bytes_max,
         };
         let mut writer = self.layer_writer()?;
-        below::copy(file, directory, &mut writer).map_err(|error| {
-            OciError::io(format!("take {directory} of layer {}", layer.digest), error)
-        })?;
+        moved::copy(self.layer_file(layer)?, &way, &mut writer).map_err(failed)?;
         writer.finish()
+    }
+
+    /// Whether any of some stored layers has any of some paths, removed later or not. At most so many bytes of each are read,
+    /// uncompressed. Blocks.
+    pub fn layers_have_any(
+        &self,
+        layers: &[Layer],
+        paths: &[&str],
+        bytes_max: u64,
+    ) -> Result<bool, OciError> {
+        for layer in layers {
+            let failed = |error| OciError::io(format!("read layer {}", layer.digest), error);
+            if moved::has_any(self.layer_file(layer)?, paths, bytes_max).map_err(failed)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn layer_file(&self, layer: &Layer) -> Result<File, OciError> {
+        match self.blob_open(&layer.digest)? {
+            Some((file, _)) => Ok(file),
+            None => Err(OciError::BlobUnknown(layer.digest.clone())),
+        }
     }
 
     /// Puts an image of stored layers together and gives its manifest's digest: the same image has the same one. It stays

@@ -131,7 +131,7 @@ fn decompress(
 }
 
 /// Chooses the decoder by the content's first bytes: media types of layers are often wrong about the compression.
-fn decoder(blob: File) -> std::io::Result<Box<dyn Read>> {
+pub(crate) fn decoder(blob: File) -> std::io::Result<Box<dyn Read>> {
     let mut reader = BufReader::with_capacity(READ_BYTES, blob);
     let start = reader.fill_buf()?;
     let (is_gzip, is_zstd) = (start.starts_with(&GZIP), start.starts_with(&ZSTD));
