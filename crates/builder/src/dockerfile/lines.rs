@@ -78,14 +78,23 @@ struct Mark {
     strips_tabs: bool,
 }
 
-/// The marks of an instruction that may have texts behind it.
+/// The marks of an instruction that may have texts behind it. What stands in quotes is none.
 fn marks(text: &str) -> Vec<Mark> {
-    let mut words = text.split_whitespace();
-    let keyword = words.next().unwrap_or_default().to_uppercase();
-    match matches!(keyword.as_str(), "RUN" | "COPY" | "ADD") {
-        true => words.filter_map(mark).collect(),
-        false => Vec::new(),
+    let (keyword, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    if !matches!(keyword.to_uppercase().as_str(), "RUN" | "COPY" | "ADD") {
+        return Vec::new();
     }
+    let mut marks = Vec::new();
+    let (mut single, mut double) = (false, false);
+    while let Some(word) = rest.split_whitespace().next() {
+        if !single && !double {
+            marks.extend(mark(word));
+        }
+        single ^= word.matches('\'').count() % 2 == 1;
+        double ^= word.matches('"').count() % 2 == 1;
+        rest = &rest.trim_start()[word.len()..];
+    }
+    marks
 }
 
 /// `<<WORD`, `<<-WORD` and either with quotes around the word, perhaps with the number of a descriptor in front.

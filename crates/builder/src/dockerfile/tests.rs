@@ -127,7 +127,8 @@ fn ignored_files_are_patterns_and_exceptions() {
 #[test]
 fn texts_that_follow_are_scripts_or_for_the_shell() {
     let text = "FROM a\nRUN <<EOF\n# not a comment\necho \"$X\" \\\n  more\nEOF\nRUN --mount=type=cache,target=/x <<-'END'\n\
-                \t\techo one\n\tEND\nRUN python3 <<A > /x && cat 3<<B\nprint(1 << 2)\nA\nb\nB\nRUN echo $((1<<3)) <<<word\nENV X=<<EOF";
+                \t\techo one\n\tEND\nRUN python3 <<A > /x && cat 3<<B\nprint(1 << 2)\nA\nb\nB\nRUN echo $((1<<3)) <<<word\n\
+                RUN echo \"see <<EOF for\" 'and <<EOF too'\nENV X=<<EOF";
     let stages = parse(text).unwrap();
     let commands: Vec<&str> = stages[0]
         .instructions
@@ -144,6 +145,7 @@ fn texts_that_follow_are_scripts_or_for_the_shell() {
             "echo one\n",
             "python3 <<A > /x && cat 3<<B\nprint(1 << 2)\nA\nb\nB\n",
             "echo $((1<<3)) <<<word",
+            "echo \"see <<EOF for\" 'and <<EOF too'",
         ]
     );
 }

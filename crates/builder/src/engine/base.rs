@@ -88,9 +88,11 @@ impl Bases {
         }
         let (content, layers) = (self.sandbox.content.clone(), base.image.layers.clone());
         let bytes_max = self.sandbox.options.limits.result_bytes;
-        let has = blocking(move || content.layers_have_any(&layers, SHELLS, bytes_max))
-            .await?
-            .map_err(platform)?;
+        let has = blocking(move || content.layers_have_any(&layers, SHELLS, bytes_max)).await?;
+        let has = has.map_err(|error| {
+            let text = format!("the base image {} cannot be read: {error}", base.name);
+            Failure::new(FailureKind::ImageContent, text)
+        })?;
         let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
         shells.insert(base.digest.to_string(), has);
         Ok(has)

@@ -78,7 +78,7 @@ pub fn owner_command(owner: &str, root: &str) -> String {
     let id = |name: &str, file: &str, into: &str| {
         let name = shlex::try_quote(name).map(|text| text.into_owned());
         format!(
-            "; n={}; case \"$n\" in *[!0-9]*) n=$(while IFS=: read -r a x i y; do [ \"$a\" != \"$n\" ] || echo \"$i\"; \
+            "; n={}; case \"$n\" in *[!0-9]*) n=$(while IFS=: read -r a x i y || [ -n \"$a\" ]; do [ \"$a\" != \"$n\" ] || echo \"$i\"; \
              done < {root}/etc/{file});; esac; [ -n \"$n\" ] || {{ echo \"{file} of the image has no such name\"; exit 1; }}; {into}=\"$n\"",
             name.unwrap_or_default()
         )
@@ -107,7 +107,7 @@ mod tests {
         .unwrap();
         std::fs::write(
             etc.join("group"),
-            "root:x:0:\nstaff:x:50:\nnonroot:x:65532:\n",
+            "root:x:0:\nnonroot:x:65532:\nstaff:x:50:",
         )
         .unwrap();
         let root = root.path().to_string_lossy();
