@@ -78,6 +78,8 @@ pub enum Instruction {
 /// `COPY` or `ADD`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
+    /// As it stands in the file, with its variables put in.
+    pub text: String,
     /// The stage or image the files come from; the source without it.
     pub from: Option<String>,
     /// What is copied, relative to the source or to the stage's root.
@@ -288,6 +290,7 @@ impl Reader {
         let filled = self.filled(rest);
         let mut rest = filled.as_str();
         let mut copy = Copy {
+            text: format!("{keyword} {filled}"),
             from: None,
             sources: Vec::new(),
             target: String::new(),

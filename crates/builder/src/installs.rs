@@ -215,10 +215,7 @@ mod tests {
     fn count(commands: &[&str], files: &[(&str, &str)]) -> usize {
         let steps: Vec<Step> = commands
             .iter()
-            .map(|command| Step {
-                phase: Phase::Build,
-                command: (*command).to_owned(),
-            })
+            .map(|command| Step::new(Phase::Build, *command))
             .collect();
         let read = |name: &str| {
             let found = files.iter().find(|(known, _)| *known == name);

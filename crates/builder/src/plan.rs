@@ -46,6 +46,24 @@ pub struct Step {
     pub phase: Phase,
     /// Its text, for a shell.
     pub command: String,
+    /// What people are shown in its place.
+    pub title: Option<String>,
+}
+
+impl Step {
+    /// A command that is shown as it is.
+    pub fn new(phase: Phase, command: impl Into<String>) -> Step {
+        Step {
+            phase,
+            command: command.into(),
+            title: None,
+        }
+    }
+
+    /// What people are shown.
+    pub fn shown(&self) -> &str {
+        self.title.as_deref().unwrap_or(&self.command)
+    }
 }
 
 /// What a build does, and how the result is run.
@@ -178,10 +196,7 @@ fn from_file(file: AppRunnerFile, directory: String) -> Result<BuildPlan, String
 }
 
 fn step(phase: Phase, command: &str) -> Step {
-    Step {
-        phase,
-        command: command.trim_end().to_owned(),
-    }
+    Step::new(phase, command.trim_end())
 }
 
 fn known(name: &str) -> Result<&'static Runtime, String> {

@@ -303,10 +303,7 @@ impl Bases {
         commands.push(runtime.version.clone());
         let steps: Vec<Step> = commands
             .into_iter()
-            .map(|command| Step {
-                phase: Phase::Build,
-                command,
-            })
+            .map(|command| Step::new(Phase::Build, command))
             .collect();
         let env = [
             ("DEBIAN_FRONTEND", "noninteractive".to_owned()),

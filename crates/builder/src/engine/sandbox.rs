@@ -247,9 +247,11 @@ impl Sandbox {
         match progress.take(line) {
             Said::Begins(number) => {
                 if let Some(step) = steps.get(number) {
-                    let command = self.mask.apply(step.command.clone());
-                    let phase = step.phase.key();
-                    log.line(&format!("[Build] {phase} $ {}", one_line(&command)));
+                    let shown = one_line(&self.mask.apply(step.shown().to_owned()));
+                    log.line(&match step.title {
+                        Some(_) => format!("[Build] {shown}"),
+                        None => format!("[Build] {} $ {shown}", step.phase.key()),
+                    });
                 }
             }
             Said::Done => {}
@@ -359,7 +361,7 @@ fn sentence(progress: &Progress, steps: &[Step], how: &str, mask: &Mask) -> Stri
         Some(step) => format!(
             "Failed to execute '{}' command. `{}` {how}",
             step.phase.key(),
-            mask.apply(one_line(&step.command))
+            mask.apply(one_line(step.shown()))
         ),
         None => format!("Failed to begin the build, it {how}"),
     }

@@ -138,10 +138,7 @@ mod tests {
     fn run(commands: &[&str], directory: &str) -> (Option<i32>, Progress) {
         let steps: Vec<Step> = commands
             .iter()
-            .map(|command| Step {
-                phase: Phase::Build,
-                command: (*command).to_owned(),
-            })
+            .map(|command| Step::new(Phase::Build, *command))
             .collect();
         let output = Command::new("/bin/sh")
             .args(["-c", &script(&steps, directory, "m4rk")])

@@ -205,10 +205,7 @@ impl Work<'_> {
             )));
         }
         let words = format!("RUN {command} {arguments:?}");
-        let step = Step {
-            phase: Phase::Run,
-            command: command.to_owned(),
-        };
+        let step = Step::new(Phase::Run, command);
         self.apply(state, &words, step, arguments.clone(), &[])
             .await
     }
@@ -232,13 +229,14 @@ impl Work<'_> {
             Some(name) => {
                 let from = self.named(name, stages, done, Some(state)).await?;
                 let key = from.key.clone();
-                (self.taken(&from, &copy.sources).await?, OUTSIDE, key)
+                (self.taken(&from, copy).await?, OUTSIDE, key)
             }
         };
         let words = format!("COPY {copy:?} {content}");
+        let command = copy_command(copy, root, &state.image.config.working_dir, state.root());
         let step = Step {
-            phase: Phase::Copy,
-            command: copy_command(copy, root, &state.image.config.working_dir, state.root()),
+            title: Some(copy.text.clone()),
+            ..Step::new(Phase::Copy, command)
         };
         let user = std::mem::take(&mut state.image.config.user);
         let applied = self
@@ -249,8 +247,8 @@ impl Work<'_> {
     }
 
     /// Files of another image, under [`OUTSIDE`].
-    async fn taken(&self, from: &State, sources: &[String]) -> Result<Layer, Failure> {
-        let root = from.root();
+    async fn taken(&self, from: &State, copy: &Copy) -> Result<Layer, Failure> {
+        let (root, sources) = (from.root(), &copy.sources);
         let mut command = format!("set -e; r={root}");
         for source in sources {
             let path = pattern(&format!("{root}/{}", source.trim_start_matches('/')));
@@ -267,8 +265,8 @@ impl Work<'_> {
         from.image.config.user.clear();
         let before = from.image.layers.len();
         let step = Step {
-            phase: Phase::Copy,
-            command,
+            title: Some(format!("{}: taking the files", copy.text)),
+            ..Step::new(Phase::Copy, command)
         };
         self.apply(&mut from, &words, step, BTreeMap::new(), &[])
             .await?;
@@ -290,10 +288,9 @@ impl Work<'_> {
             digest_of(&[state.key.as_bytes(), config.as_bytes(), words.as_bytes()]).to_string();
         let (service, key) = (&self.request.service, short(&state.key));
         if let Some(kept) = self.keep.result(service, &key).await? {
-            self.log.line(&format!(
-                "[Build] {} (kept from a former build)",
-                step.phase.key()
-            ));
+            let what = step.title.as_deref().unwrap_or(step.phase.key());
+            self.log
+                .line(&format!("[Build] {what} (kept from a former build)"));
             state.add(kept);
             return Ok(());
         }

@@ -149,7 +149,7 @@ fn privileged_files_are_copied_out_of_and_into_images_without_a_shell() {
             std::fs::write(source.path().join("Dockerfile"), text).unwrap();
             let (result, lines) = machine.build(&dockerfile(&machine, source.path())).await;
             let said = format!("{:?} {}", result.unwrap_err(), lines.text());
-            assert!(said.contains(expected), "{said}");
+            assert!(said.contains(expected) && said.contains(wrong), "{said}");
         }
         machine.nothing_left().await;
     });
