@@ -1,7 +1,7 @@
 //! What is kept of a build for the next one of the same service: results of installations, and the directories where
 //! programs keep what they have downloaded or compiled.
 //!
-//! Both are layers in the content store under pins whose names end with the day they were made, so that what nobody uses any
+//! Both are layers in the content store under pins whose names end with the time they were made, so that what nobody uses any
 //! more, of services that are gone too, goes by its age.
 
 use super::pipeline::Changes;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// Days that results of installations are used: what a service has not locked becomes newer after that.
 const RESULT_DAYS: u64 = 7;
 
-/// Results kept per service.
-const RESULTS_MAX: usize = 32;
+/// Results kept per service, the newest: every instruction of a Dockerfile has one.
+const RESULTS_MAX: usize = 128;
 
 /// Days that directories of downloads are kept.
 const CACHE_DAYS: u64 = 30;
@@ -27,7 +27,10 @@ const CACHE_BYTES_MAX: u64 = 2 << 30;
 
 const RESULT: &str = "build-kept-";
 const CACHE: &str = "build-cache-";
-const DAY_MS: u64 = 86_400_000;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Times below this are days, as former versions wrote them, and not seconds since the Unix epoch.
+const DAYS_BELOW: u64 = 1_000_000;
 
 /// The annotation that says which part of a result its first layer is.
 const PARTS: &str = "io.apron.build.parts";
@@ -42,7 +45,8 @@ pub struct Keep {
 struct Kept {
     pin: String,
     key: String,
-    day: u64,
+    /// In seconds since the Unix epoch.
+    made: u64,
     digest: Digest,
 }
 
@@ -98,9 +102,8 @@ impl Keep {
         let prefix = format!("{service}-");
         let mut own = self.pins(RESULT, RESULT_DAYS).await?;
         own.retain(|kept| kept.key.starts_with(&prefix));
-        own.sort_by_key(|kept| std::cmp::Reverse(kept.day));
-        for old in own.iter().skip(RESULTS_MAX) {
-            self.unpin(&old.pin).await?;
+        for pin in too_many(own) {
+            self.unpin(&pin).await?;
         }
         Ok(())
     }
@@ -137,7 +140,7 @@ impl Keep {
     async fn pin(&self, kind: &str, key: &str, image: &NewImage) -> Result<String, Failure> {
         let content = &self.sandbox.content;
         let digest = content.compose(image).await.map_err(platform)?;
-        let pin = format!("{kind}{key}-{}", self.day());
+        let pin = format!("{kind}{key}-{}", self.now_seconds());
         content.pin(&pin, digest.as_str()).await.map_err(platform)?;
         Ok(pin)
     }
@@ -153,25 +156,55 @@ impl Keep {
             let parts = pin
                 .strip_prefix(kind)
                 .and_then(|rest| rest.rsplit_once('-'));
-            let Some((key, day)) = parts else { continue };
-            let Ok(day) = day.parse::<u64>() else {
-                continue;
-            };
+            let Some((key, made)) = parts else { continue };
+            let Some(made) = seconds(made) else { continue };
             let key = key.to_owned();
-            match self.day().saturating_sub(day) > days {
+            match self.now_seconds().saturating_sub(made) > days * DAY_SECONDS {
                 true => self.unpin(&pin).await?,
                 false => kept.push(Kept {
                     pin,
                     key,
-                    day,
+                    made,
                     digest,
                 }),
             }
         }
         Ok(kept)
     }
+}
 
-    fn day(&self) -> u64 {
-        (self.clock)().0 / DAY_MS
+/// The results that are older than the newest so many.
+fn too_many(mut own: Vec<Kept>) -> impl Iterator<Item = String> {
+    own.sort_by_key(|kept| std::cmp::Reverse(kept.made));
+    own.into_iter().skip(RESULTS_MAX).map(|kept| kept.pin)
+}
+
+/// The time in a pin's name.
+fn seconds(text: &str) -> Option<u64> {
+    let number = text.parse().ok()?;
+    match number < DAYS_BELOW {
+        true => Some(number * DAY_SECONDS),
+        false => Some(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_results_go_first_also_of_one_day() {
+        assert_eq!(seconds("20000"), Some(1_728_000_000));
+        assert_eq!(seconds("1728000001"), Some(1_728_000_001));
+        assert_eq!(seconds("x"), None);
+        let kept = |number: u64| Kept {
+            // In another order by name than by time.
+            pin: format!("{}", 999 - number),
+            key: String::new(),
+            made: 1_728_000_000 + number,
+            digest: Digest::of(b""),
+        };
+        let gone: Vec<String> = too_many((0..RESULTS_MAX as u64 + 2).map(kept).collect()).collect();
+        assert_eq!(gone, ["998", "999"]);
     }
 }
