@@ -173,9 +173,11 @@ impl Work<'_> {
             (None, Some(managed)) => self.bases.base(managed, None, self.log).await?.image,
             (None, None) => return Err(platform(format!("there is no runtime {COPIES}"))),
         };
-        let mut moved = Vec::new();
+        let (mut moved, mut left) = (Vec::new(), self.sandbox.options.limits.result_bytes);
         for layer in image.layers.iter().cloned() {
-            moved.push(self.moved(layer, "", ROOT).await?);
+            let layer = self.moved(layer, "", ROOT, left).await?;
+            left = left.saturating_sub(layer.size);
+            moved.push(layer);
         }
         Ok(Bare { helper, moved })
     }
@@ -185,12 +187,11 @@ impl Work<'_> {
         layer: Layer,
         from: &'static str,
         to: &'static str,
+        bytes_max: u64,
     ) -> Result<Layer, Failure> {
         let content = self.sandbox.content.clone();
-        let bytes_max = self.sandbox.options.limits.result_bytes;
-        blocking(move || content.layer_moved(&layer, from, to, bytes_max))
-            .await?
-            .map_err(platform)
+        let moved = blocking(move || content.layer_moved(&layer, from, to, bytes_max)).await?;
+        moved.map_err(|error| Failure::new(FailureKind::ImageContent, error.to_string()))
     }
 
     async fn run(
@@ -322,7 +323,7 @@ impl Work<'_> {
             .changes(&[below], &[TOOLS, CONTEXT], BASE_TIME)
             .await?;
         let app = match (&rest, &state.bare) {
-            (Some(moved), Some(_)) => Some(self.moved(moved.clone(), ROOT, "").await?),
+            (Some(moved), Some(_)) => Some(self.moved(moved.clone(), ROOT, "", u64::MAX).await?),
             _ => None,
         };
         let changes = Changes { app, rest };

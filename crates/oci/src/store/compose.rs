@@ -110,7 +110,7 @@ impl ContentStore {
         writer.finish()
     }
 
-    /// Whether any of some stored layers has any of some paths, removed later or not. At most so many bytes of each are read,
+    /// Whether any of some stored layers has any of some paths, removed later or not. At most so many bytes are read of all,
     /// uncompressed. Blocks.
     pub fn layers_have_any(
         &self,
@@ -118,9 +118,10 @@ impl ContentStore {
         paths: &[&str],
         bytes_max: u64,
     ) -> Result<bool, OciError> {
+        let mut left = bytes_max;
         for layer in layers {
             let failed = |error| OciError::io(format!("read layer {}", layer.digest), error);
-            if moved::has_any(self.layer_file(layer)?, paths, bytes_max).map_err(failed)? {
+            if moved::has_any(self.layer_file(layer)?, paths, &mut left).map_err(failed)? {
                 return Ok(true);
             }
         }

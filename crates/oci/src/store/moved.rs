@@ -2,11 +2,12 @@
 
 use crate::unpack::decoder;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Take, Write};
 use std::path::{Component, Path, PathBuf};
 use tar::{Archive, Builder, Entry, EntryType};
 
-/// What marks a file with holes that was archived without them, in the way of POSIX: what follows is no plain content.
+/// What marks a file with holes that was archived without them, in the way of POSIX: what follows is no plain content. Neither is
+/// that of GNU's own kind; both can say of a few bytes that they are a file of any size.
 const SPARSE: &str = "GNU.sparse.";
 
 /// A way from one directory to another, each a path in an archive.
@@ -19,35 +20,53 @@ pub struct Move<'a> {
     pub bytes_max: u64,
 }
 
-/// Whether a stored layer has any of some paths. At most so many bytes of it are read.
-pub fn has_any(layer: File, paths: &[&str], bytes_max: u64) -> io::Result<bool> {
-    let mut archive = Archive::new(decoder(layer)?.take(bytes_max));
-    for entry in archive.entries()? {
-        let path = cleaned(&entry?.path()?)?;
-        if paths.iter().any(|wanted| path == Path::new(wanted)) {
-            return Ok(true);
+/// Whether a stored layer has any of some paths. What is read of it, uncompressed, is taken from `left`; there must be enough.
+pub fn has_any(layer: File, paths: &[&str], left: &mut u64) -> io::Result<bool> {
+    within(layer, left, |archive| {
+        for entry in archive.entries()? {
+            let path = cleaned(&entry?.path()?)?;
+            if paths.iter().any(|wanted| path == Path::new(wanted)) {
+                return Ok(true);
+            }
         }
-    }
-    Ok(false)
+        Ok(false)
+    })
 }
 
 /// Copies a part of a stored layer to another place of an archive that is not compressed.
 pub fn copy(layer: File, way: &Move<'_>, into: impl Write) -> io::Result<()> {
-    let mut archive = Archive::new(decoder(layer)?.take(way.bytes_max));
     let mut builder = Builder::new(into);
     builder.mode(tar::HeaderMode::Complete);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = cleaned(&entry.path()?)?;
-        match path.strip_prefix(way.from) {
-            Ok(below) if !below.as_os_str().is_empty() => {
-                let path = way.to.join(below);
-                put(&mut builder, &mut entry, &path, way)?;
+    within(layer, &mut way.bytes_max.clone(), |archive| {
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = cleaned(&entry.path()?)?;
+            match path.strip_prefix(way.from) {
+                Ok(below) if !below.as_os_str().is_empty() => {
+                    let path = way.to.join(below);
+                    put(&mut builder, &mut entry, &path, way)?;
+                }
+                _ => {}
             }
-            _ => {}
         }
-    }
+        Ok(())
+    })?;
     builder.finish()
+}
+
+/// Reads a stored layer as an archive, as far as there is something left of a bound.
+fn within<T>(
+    layer: File,
+    left: &mut u64,
+    read: impl FnOnce(&mut Archive<Take<Box<dyn Read>>>) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut archive = Archive::new(decoder(layer)?.take(*left));
+    let result = read(&mut archive);
+    *left = archive.into_inner().limit();
+    match *left {
+        0 => Err(io::Error::other("it is too large when it is unpacked")),
+        _ => result,
+    }
 }
 
 fn put(
@@ -73,14 +92,17 @@ fn put(
             header.set_size(0);
             builder.append_data(&mut header, name, io::empty())
         }
-        (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse, _) => {
-            // Holes are filled as it is read.
-            header.set_entry_type(EntryType::Regular);
+        (EntryType::GNUSparse, _) => Err(holes()),
+        (EntryType::Regular | EntryType::Continuous, _) => {
             header.set_size(entry.size());
             builder.append_data(&mut header, path, entry)
         }
         _ => builder.append_data(&mut header, path, io::empty()),
     }
+}
+
+fn holes() -> io::Error {
+    io::Error::other("it has a file that was archived with holes, which cannot be moved")
 }
 
 /// A path without what says nothing; one that climbs is refused.
@@ -109,9 +131,7 @@ fn attributes(
         let extension = extension?;
         let name = extension.key().map_err(io::Error::other)?;
         if name.starts_with(SPARSE) {
-            return Err(io::Error::other(
-                "a file with holes in it, as POSIX archives have them",
-            ));
+            return Err(holes());
         }
         if name.starts_with("SCHILY.xattr.") {
             kept.push((name.to_owned(), extension.value_bytes().to_vec()));
@@ -184,14 +204,18 @@ mod tests {
             bytes_max: 1 << 20,
         };
         let original = builder.into_inner().unwrap();
-        assert!(has_any(stored(&original), &["x", "root/c"], 1 << 20).unwrap());
-        assert!(!has_any(stored(&original), &["x", "c"], 1 << 20).unwrap());
+        let mut left = 1 << 20;
+        assert!(has_any(stored(&original), &["x", "root/c"], &mut left).unwrap());
+        assert!(!has_any(stored(&original), &["x", "c"], &mut left).unwrap());
+        assert!(left < 1 << 20, "nothing was counted");
+        let too_large = has_any(stored(&original), &["x"], &mut 1000).unwrap_err();
+        assert!(too_large.to_string().contains("too large"), "{too_large}");
         let mut bytes = Vec::new();
         copy(stored(&original), &way("root", ""), &mut bytes).unwrap();
         // There and back again is the same.
         let (mut there, mut back) = (Vec::new(), Vec::new());
         copy(stored(&bytes), &way("", "a/b"), &mut there).unwrap();
-        assert!(has_any(stored(&there), &["a/b/c"], 1 << 20).unwrap());
+        assert!(has_any(stored(&there), &["a/b/c"], &mut left).unwrap());
         copy(stored(&there), &way("a/b", ""), &mut back).unwrap();
         let expected = [
             "etc/  0",
@@ -202,6 +226,25 @@ mod tests {
         ];
         assert_eq!(said(&bytes), expected);
         assert_eq!(said(&back), expected);
+    }
+
+    #[test]
+    fn few_bytes_that_say_they_are_many_are_refused() {
+        let mut builder = Builder::new(Vec::new());
+        let mut sparse = header(EntryType::GNUSparse, 0);
+        sparse.set_path("hole").unwrap();
+        sparse.as_gnu_mut().unwrap().set_real_size(1 << 50);
+        sparse.set_cksum();
+        builder.append(&sparse, io::empty()).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&builder.into_inner().unwrap()).unwrap();
+        file.rewind().unwrap();
+        let way = Move {
+            from: Path::new(""),
+            to: Path::new("to"),
+            bytes_max: 1 << 20,
+        };
+        assert!(copy(file, &way, io::sink()).is_err());
     }
 
     /// Path, content, target and number of attributes of each entry, whose owner and time are as they were.
