@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::CString;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 
 /// Longest `/etc/passwd` or `/etc/group` read, in bytes.
 const ACCOUNTS_BYTES_MAX: u64 = 4 << 20;
@@ -134,7 +135,12 @@ fn limit(plan: &Plan) -> Result<(), String> {
 }
 
 fn work_in(directory: &str) -> Result<(), String> {
-    std::fs::create_dir_all(directory).stage(&format!("make the working directory {directory}"))?;
+    // The mask of new files is not set yet, and a directory that everybody may write to is not what an image asks for.
+    let make = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory);
+    make.stage(&format!("make the working directory {directory}"))?;
     rustix::process::chdir(directory).stage(&format!("enter the working directory {directory}"))
 }
 
