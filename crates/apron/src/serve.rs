@@ -175,7 +175,6 @@ async fn start(paths: &Paths, config: &Config, identity: &Identity) -> Result<St
         content: content.clone(),
         compute: builds,
         options: config.build.options(),
-        authorities: config.authorities()?,
         clock: Arc::new(|| Machine.now()),
         chance: Arc::new(|| random(&Machine)),
     });

@@ -1,10 +1,14 @@
 //! The engine: builds in sandboxes of the compute backend, images in the content store.
 
 mod base;
+mod configure;
+mod copy;
 mod events;
+mod fetched;
 mod keep;
 mod keystore;
 mod mask;
+mod mounts;
 mod pipeline;
 mod sandbox;
 mod script;
@@ -15,7 +19,7 @@ mod tools;
 pub use sandbox::Chance;
 
 use crate::options::BuilderOptions;
-use crate::{Build, BuildLog, BuildRequest, Built};
+use crate::{Build, BuildLog, BuildRequest, Built, Supplies};
 use apron_compute::Compute;
 use apron_domain::{Failure, FailureKind, Millis, OperationId};
 use apron_oci::ContentStore;
@@ -41,8 +45,6 @@ pub struct Parts {
     pub compute: Arc<dyn Compute>,
     /// The operator's settings.
     pub options: BuilderOptions,
-    /// Certificates (PEM) to trust when base images are pulled, besides the system's.
-    pub authorities: Vec<String>,
     /// The time.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Random bytes.
@@ -65,7 +67,6 @@ impl Builder {
             content,
             compute,
             options,
-            authorities,
             clock,
             chance,
         } = parts;
@@ -81,7 +82,7 @@ impl Builder {
             mask,
             kept: Mutex::default(),
         });
-        let bases = Bases::new(sandbox.clone(), authorities, clock.clone());
+        let bases = Bases::new(sandbox.clone(), clock.clone());
         let keep = Keep::new(sandbox.clone(), clock);
         Arc::new(Builder {
             sandbox,
@@ -104,7 +105,12 @@ impl Drop for Waiting<'_> {
 
 #[async_trait]
 impl Build for Builder {
-    async fn build(&self, request: &BuildRequest, log: &dyn BuildLog) -> Result<Built, Failure> {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        supplies: &dyn Supplies,
+        log: &dyn BuildLog,
+    ) -> Result<Built, Failure> {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
         let queue_max = self.sandbox.options.queue_max.max(1);
@@ -119,8 +125,8 @@ impl Build for Builder {
         let turn = self.turns.acquire().await;
         drop(waiting);
         let _turn = turn.map_err(sandbox::platform)?;
-        let mut built =
-            pipeline::build(&self.sandbox, &self.bases, &self.keep, request, log).await?;
+        let (sandbox, bases, keep) = (&self.sandbox, &self.bases, &self.keep);
+        let mut built = pipeline::build(sandbox, bases, keep, request, supplies, log).await?;
         built.start_command = built
             .start_command
             .as_deref()

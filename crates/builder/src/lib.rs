@@ -20,6 +20,7 @@ pub use options::{BuildLimits, BuilderOptions};
 pub use request::{ApiConfiguration, BuildRequest, Built, Configuration, Origin};
 
 use apron_domain::{Failure, OperationId};
+use apron_oci::Digest;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 
@@ -28,6 +29,22 @@ use std::collections::BTreeSet;
 pub trait BuildLog: Send + Sync {
     /// One line. Must not block for long: a build waits for it.
     fn line(&self, text: &str);
+}
+
+/// What a build is given besides its source, by who has it and knows who may have it.
+#[async_trait]
+pub trait Supplies: Send + Sync {
+    /// Has an image that a source or the operator names in the content store, and gives the digest of its manifest or index.
+    ///
+    /// # Errors
+    /// It cannot be had, with the reason.
+    async fn image(&self, reference: &str) -> Result<Digest, Failure>;
+
+    /// The value of a secret that a Dockerfile asks for by its name; `None` when the service has none of that name.
+    ///
+    /// # Errors
+    /// It cannot be read, with the reason.
+    async fn secret(&self, name: &str) -> Result<Option<String>, Failure>;
 }
 
 /// What builds.
@@ -39,7 +56,12 @@ pub trait Build: Send + Sync {
     ///
     /// # Errors
     /// With the command that failed, its exit code and its last lines as evidence.
-    async fn build(&self, request: &BuildRequest, log: &dyn BuildLog) -> Result<Built, Failure>;
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        supplies: &dyn Supplies,
+        log: &dyn BuildLog,
+    ) -> Result<Built, Failure>;
 
     /// Removes what builds of operations that are not `unfinished` any more have left behind, after a restart.
     async fn tidy(&self, unfinished: &BTreeSet<OperationId>);

@@ -23,6 +23,8 @@ pub enum Phase {
     Run,
     /// `COPY` of a Dockerfile.
     Copy,
+    /// `ADD` of a Dockerfile.
+    Add,
 }
 
 impl Phase {
@@ -35,6 +37,7 @@ impl Phase {
             Phase::PreRun => "pre-run",
             Phase::Run => "RUN",
             Phase::Copy => "COPY",
+            Phase::Add => "ADD",
         }
     }
 }
@@ -46,8 +49,10 @@ pub struct Step {
     pub phase: Phase,
     /// Its text, for a shell.
     pub command: String,
-    /// What people are shown in its place.
+    /// What people are shown in place of phase and command.
     pub title: Option<String>,
+    /// What people are shown in place of the command.
+    pub said: Option<String>,
 }
 
 impl Step {
@@ -57,12 +62,14 @@ impl Step {
             phase,
             command: command.into(),
             title: None,
+            said: None,
         }
     }
 
     /// What people are shown.
     pub fn shown(&self) -> &str {
-        self.title.as_deref().unwrap_or(&self.command)
+        let instead = self.title.as_deref().or(self.said.as_deref());
+        instead.unwrap_or(&self.command)
     }
 }
 

@@ -75,16 +75,7 @@ impl Images {
         operation: &OperationId,
         identifier: &str,
     ) -> Result<Digest, Failure> {
-        let place = self
-            .place(identifier)
-            .map_err(|e| failure(identifier, &e))?;
-        let found = match &place {
-            Place::Own {
-                repository,
-                reference,
-            } => self.find(identifier, repository, reference).await?,
-            Place::Other(name) => self.pull(name).await?,
-        };
+        let found = self.fetch(identifier).await?;
         let image = self
             .content
             .image(found.as_str())
@@ -94,6 +85,18 @@ impl Images {
         let pinned = self.content.pin(&pin_of(operation), digest.as_str()).await;
         pinned.map_err(|e| failure(identifier, &e))?;
         Ok(digest)
+    }
+
+    /// Finds the image and has its content on this machine, which nothing keeps there yet; answers its manifest or index.
+    pub async fn fetch(&self, identifier: &str) -> Result<apron_oci::Digest, Failure> {
+        let place = self.place(identifier);
+        match place.map_err(|e| failure(identifier, &e))? {
+            Place::Own {
+                repository,
+                reference,
+            } => self.find(identifier, &repository, &reference).await,
+            Place::Other(name) => self.pull(&name).await,
+        }
     }
 
     async fn find(

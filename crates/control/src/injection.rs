@@ -123,6 +123,24 @@ impl Injection {
         Ok(Ok(()))
     }
 
+    /// The value of one of the secrets of a configuration, by the name of its variable; `None` when it has none of that name.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn secret(
+        &self,
+        service: &ServiceId,
+        name: &str,
+        config: &ServiceConfig,
+    ) -> Result<Option<String>, Failure> {
+        let Some(text) = config.image.secrets.get(name) else {
+            return Ok(None);
+        };
+        let read = self.read(service, name, text, config).await;
+        read.map(|(value, _)| Some(value))
+            .map_err(|error| failed(&error))
+    }
+
     /// The variables for instances of a revision that was prepared.
     ///
     /// # Errors

@@ -46,6 +46,10 @@ pub struct ImageConfig {
     pub exposed: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The shell of instructions that are written as a text, when it is another than `/bin/sh -c` (Docker's extension).
+    pub shell: Vec<String>,
+    /// Instructions for images that are built on this one (Docker's extension).
+    pub on_build: Vec<String>,
 }
 
 /// One layer of an image.
@@ -82,6 +86,8 @@ struct RawConfig {
     stop_signal: Option<String>,
     exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
     labels: Option<BTreeMap<String, String>>,
+    shell: Option<Vec<String>>,
+    on_build: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +165,8 @@ fn run_config(raw: RawConfig) -> ImageConfig {
         stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
         exposed: raw.exposed_ports.unwrap_or_default().into_keys().collect(),
         labels: raw.labels.unwrap_or_default(),
+        shell: raw.shell.unwrap_or_default(),
+        on_build: raw.on_build.unwrap_or_default(),
     }
 }
 

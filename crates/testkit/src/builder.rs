@@ -1,7 +1,7 @@
 //! A builder that builds nothing: the image of a commit is pushed as if it had been built, unless the source says otherwise.
 
 use crate::image;
-use apron_builder::{Build, BuildLog, BuildRequest, Built};
+use apron_builder::{Build, BuildLog, BuildRequest, Built, Supplies};
 use apron_domain::{Failure, FailureKind, OperationId};
 use apron_oci::ContentStore;
 use async_trait::async_trait;
@@ -67,7 +67,12 @@ fn secrets(request: &BuildRequest) -> BTreeMap<String, String> {
 
 #[async_trait]
 impl Build for FakeBuilder {
-    async fn build(&self, request: &BuildRequest, log: &dyn BuildLog) -> Result<Built, Failure> {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        _supplies: &dyn Supplies,
+        log: &dyn BuildLog,
+    ) -> Result<Built, Failure> {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -27,6 +27,7 @@ mod source_hooks;
 mod source_moments;
 mod source_push;
 mod source_secrets;
+mod source_supplies;
 mod start_failures;
 mod trust;
 mod tutorial;

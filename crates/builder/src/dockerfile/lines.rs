@@ -18,13 +18,33 @@ pub struct Body {
     pub text: String,
     /// As it stands in the file, with the word that ends it.
     pub raw: String,
+    /// The word that ends it, which is the name of a file that is made of it.
+    pub name: String,
+    /// Whether variables in it are put in: unless its word is quoted.
+    pub expands: bool,
+}
+
+/// The character that escapes, which a comment at the beginning of a file can say (Docker's reference, "escape").
+pub fn escape(text: &str) -> char {
+    let directives = text.lines().map_while(|line| line.trim().strip_prefix('#'));
+    for directive in directives {
+        match directive.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("escape") => {
+                return if value.trim() == "`" { '`' } else { '\\' };
+            }
+            Some(_) => {}
+            // A comment, and what follows is no directive.
+            None => break,
+        }
+    }
+    '\\'
 }
 
 /// The instructions of a file.
 ///
 /// # Errors
 /// For a text that does not end.
-pub fn instructions(text: &str) -> Result<Vec<Line>, String> {
+pub fn instructions(text: &str, escape: char) -> Result<Vec<Line>, String> {
     let mut lines = Vec::new();
     let mut open: Option<(usize, String)> = None;
     let mut rest = text.lines().enumerate();
@@ -34,9 +54,8 @@ pub fn instructions(text: &str) -> Result<Vec<Line>, String> {
             continue;
         }
         let (number, mut whole) = open.take().unwrap_or((index + 1, String::new()));
-        if let Some(part) = line.trim_end().strip_suffix('\\') {
+        if let Some(part) = line.trim_end().strip_suffix(escape) {
             whole.push_str(part);
-            whole.push(' ');
             open = Some((number, whole));
             continue;
         }
@@ -75,6 +94,7 @@ pub fn is_mark(text: &str) -> bool {
 /// A `<<WORD` in an instruction.
 struct Mark {
     end: String,
+    is_quoted: bool,
     strips_tabs: bool,
 }
 
@@ -106,11 +126,25 @@ fn mark(word: &str) -> Option<Mark> {
         Some(rest) => (true, rest),
         None => (false, rest),
     };
-    let end = super::words::unquoted(rest);
+    let end = unquoted(rest);
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_name =
         !end.is_empty() && end.chars().all(plain) && !end.starts_with(|c: char| c.is_ascii_digit());
-    is_name.then_some(Mark { end, strips_tabs })
+    is_name.then(|| Mark {
+        is_quoted: end != rest,
+        end,
+        strips_tabs,
+    })
+}
+
+fn unquoted(text: &str) -> String {
+    for quote in ['"', '\''] {
+        let inner = text.strip_prefix(quote);
+        if let Some(inner) = inner.and_then(|rest| rest.strip_suffix(quote)) {
+            return inner.to_owned();
+        }
+    }
+    text.to_owned()
 }
 
 /// Takes the lines up to the end.
@@ -118,6 +152,8 @@ fn body<'a>(mark: &Mark, lines: impl Iterator<Item = &'a str>) -> Option<Body> {
     let mut body = Body {
         text: String::new(),
         raw: String::new(),
+        name: mark.end.clone(),
+        expands: !mark.is_quoted,
     };
     for line in lines {
         body.raw.push_str(line);

@@ -3,11 +3,11 @@
 mod debian;
 
 use super::sandbox::{Job, NEVER_SHIPPED, Sandbox, blocking, deadline, platform};
-use crate::BuildLog;
 use crate::plan::{Phase, Step};
 use crate::runtime::{Runtime, debian, is_version_of};
+use crate::{BuildLog, Supplies};
 use apron_domain::{Failure, FailureKind, Millis, ServiceId};
-use apron_oci::{Digest, ImageConfig, ImageName, NewImage, Puller};
+use apron_oci::{Digest, ImageConfig, NewImage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,8 +52,6 @@ pub struct Base {
 /// Every base image.
 pub struct Bases {
     sandbox: Arc<Sandbox>,
-    puller: Puller,
-    authorities: Vec<String>,
     clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Which images have a shell.
@@ -61,16 +59,10 @@ pub struct Bases {
 }
 
 impl Bases {
-    /// None yet. `authorities` are certificates (PEM) for the registries of the operator's images.
-    pub fn new(
-        sandbox: Arc<Sandbox>,
-        authorities: Vec<String>,
-        clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    ) -> Arc<Bases> {
+    /// None yet.
+    pub fn new(sandbox: Arc<Sandbox>, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Arc<Bases> {
         Arc::new(Bases {
             sandbox,
-            puller: Puller::new(),
-            authorities,
             clock,
             turns: Mutex::default(),
             shells: Mutex::default(),
@@ -106,10 +98,11 @@ impl Bases {
         self: &Arc<Bases>,
         runtime: &'static Runtime,
         lock: Option<&str>,
+        supplies: &dyn Supplies,
         log: &dyn BuildLog,
     ) -> Result<Base, Failure> {
         let base = match self.sandbox.options.images.get(&runtime.name) {
-            Some(reference) => self.pulled(reference, log).await?,
+            Some(reference) => self.image(reference, supplies, log).await?,
             None => self.of_recipe(runtime, lock, log).await?,
         };
         self.sandbox.keep_unpacked(base.digest.as_str()).await?;
@@ -129,27 +122,25 @@ impl Bases {
         }
     }
 
-    /// An image that a source names.
-    pub async fn image(&self, reference: &str, log: &dyn BuildLog) -> Result<Base, Failure> {
-        self.pulled(reference, log).await
-    }
-
-    async fn pulled(&self, reference: &str, log: &dyn BuildLog) -> Result<Base, Failure> {
-        let failed = |error: String| {
-            let text = format!("the base image {reference} cannot be had: {error}");
-            Failure::new(FailureKind::ImagePull, text)
-        };
-        let name = ImageName::parse(reference).map_err(|error| failed(error.to_string()))?;
-        let content = &self.sandbox.content;
-        let digest = self
-            .puller
-            .pull(content, &name, None, &self.authorities)
-            .await;
-        let digest = digest.map_err(|error| failed(error.to_string()))?;
-        log.line(&format!("[AppRunner] The base image is {name}, {digest}."));
+    /// An image that a source or the operator names.
+    pub async fn image(
+        &self,
+        reference: &str,
+        supplies: &dyn Supplies,
+        log: &dyn BuildLog,
+    ) -> Result<Base, Failure> {
+        let found = supplies.image(reference).await.map_err(|failure| {
+            let why = &failure.message;
+            let message = format!("the base image {reference} cannot be had: {why}");
+            Failure { message, ..failure }
+        })?;
+        log.line(&format!(
+            "[AppRunner] The base image is {reference}, {found}."
+        ));
         let pin = format!("{PIN}{}", short(reference));
-        content.pin(&pin, digest.as_str()).await.map_err(platform)?;
-        self.stored(digest, reference.to_owned()).await
+        let content = &self.sandbox.content;
+        content.pin(&pin, found.as_str()).await.map_err(platform)?;
+        self.stored(found, reference.to_owned()).await
     }
 
     async fn of_recipe(
@@ -318,6 +309,7 @@ impl Bases {
             service: &ServiceId::from_random([0; 16]),
             service_name: "base",
             deadline: deadline(RECIPE_WITHIN),
+            secrets: &[],
         };
         let finished = self.sandbox.run(job, log).await?;
         let mut without = NEVER_SHIPPED.to_vec();

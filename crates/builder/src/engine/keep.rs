@@ -4,6 +4,7 @@
 //! Both are layers in the content store under pins whose names end with the time they were made, so that what nobody uses any
 //! more, of services that are gone too, goes by its age.
 
+use super::base::short;
 use super::pipeline::Changes;
 use super::sandbox::{Sandbox, platform};
 use apron_domain::{Failure, Millis, ServiceId};
@@ -108,18 +109,23 @@ impl Keep {
         Ok(())
     }
 
-    /// The layers of downloads, lowest first.
-    pub async fn cache(&self, service: &ServiceId) -> Result<Vec<Layer>, Failure> {
+    /// The layers of downloads, lowest first. The key is the service, or what [`Keep::cache_key`] makes of it.
+    pub async fn cache(&self, key: &str) -> Result<Vec<Layer>, Failure> {
         let kept = self.pins(CACHE, CACHE_DAYS).await?;
-        let Some(found) = kept.iter().find(|kept| kept.key == service.as_str()) else {
+        let Some(found) = kept.iter().find(|kept| kept.key == key) else {
             return Ok(Vec::new());
         };
         let image = self.sandbox.content.image(found.digest.as_str()).await;
         Ok(image.map(|image| image.layers).unwrap_or_default())
     }
 
+    /// The key of one of a service's directories that its Dockerfile names.
+    pub fn cache_key(service: &ServiceId, id: &str) -> String {
+        format!("{service}-{}", short(id))
+    }
+
     /// Keeps layers of downloads, or none when they have become too many.
-    pub async fn keep_cache(&self, service: &ServiceId, layers: Vec<Layer>) -> Result<(), Failure> {
+    pub async fn keep_cache(&self, key: &str, layers: Vec<Layer>) -> Result<(), Failure> {
         let former = self.pins(CACHE, CACHE_DAYS).await?;
         let bytes: u64 = layers.iter().map(|layer| layer.size).sum();
         let mut pin = None;
@@ -128,9 +134,9 @@ impl Keep {
                 layers,
                 ..NewImage::default()
             };
-            pin = Some(self.pin(CACHE, service.as_str(), &image).await?);
+            pin = Some(self.pin(CACHE, key, &image).await?);
         }
-        let own = former.iter().filter(|kept| kept.key == service.as_str());
+        let own = former.iter().filter(|kept| kept.key == key);
         for old in own.filter(|kept| Some(&kept.pin) != pin.as_ref()) {
             self.unpin(&old.pin).await?;
         }

@@ -36,6 +36,23 @@ impl Mask {
                 }
             }
         }
+        Mask::in_order(secrets)
+    }
+
+    /// These and more: every line of a secret, and what stands after a name in one, as in `//host/:_authToken=word`.
+    pub fn with(&self, more: &[String]) -> Mask {
+        let mut secrets = self.secrets.clone();
+        for line in more.iter().flat_map(|secret| secret.lines()) {
+            secrets.push(line.trim().to_owned());
+            secrets.extend(
+                line.split_once('=')
+                    .map(|(_, value)| value.trim().to_owned()),
+            );
+        }
+        Mask::in_order(secrets)
+    }
+
+    fn in_order(mut secrets: Vec<String>) -> Mask {
         secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
         // The longest first: one may be part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -82,6 +99,11 @@ mod tests {
         assert_eq!(
             mask.apply("https://example.com/".to_owned()),
             "https://example.com/"
+        );
+        let mask = mask.with(&["registry=x\n//host/:_authToken=t0ken\n".to_owned()]);
+        assert_eq!(
+            mask.apply("with t0ken and abcdef".to_owned()),
+            "with ******** and ********"
         );
     }
 }

@@ -4,12 +4,12 @@ use super::base::{BASE_TIME, Base, Bases};
 use super::keep::Keep;
 use super::sandbox::{Finished, Job, NEVER_SHIPPED, Sandbox, blocking, deadline, platform};
 use super::stages;
-use crate::BuildLog;
 use crate::file;
 use crate::installs;
 use crate::plan::{APP, BuildPlan, Step, plan};
 use crate::request::{BuildRequest, Built, Configuration};
 use crate::source::{SourceLayer, SourceTree, digest_of};
+use crate::{BuildLog, Supplies};
 use apron_domain::{Digest, Failure, FailureKind};
 use apron_oci::{Layer, NewImage, PackError};
 use std::collections::BTreeMap;
@@ -34,15 +34,17 @@ pub async fn build(
     bases: &Arc<Bases>,
     keep: &Keep,
     request: &BuildRequest,
+    supplies: &dyn Supplies,
     log: &dyn BuildLog,
 ) -> Result<Built, Failure> {
     let tree = SourceTree::open(&request.source)
         .map_err(|error| platform(format!("the source cannot be opened: {error}")))?;
     if request.configuration == Configuration::Dockerfile {
-        return stages::build(sandbox, bases, keep, request, log).await;
+        return stages::build(sandbox, bases, keep, request, supplies, log).await;
     }
     let plan = read_plan(&tree, request, log)?;
-    let base = bases.base(plan.runtime, plan.lock.as_deref(), log).await?;
+    let lock = plan.lock.as_deref();
+    let base = bases.base(plan.runtime, lock, supplies, log).await?;
     let (content, limits) = (sandbox.content.clone(), sandbox.options.limits);
     let tree = Arc::new(tree);
     let to_pack = tree.clone();
@@ -53,7 +55,7 @@ pub async fn build(
         sandbox,
         keep,
         tree: &tree,
-        cache: keep.cache(&request.service).await?,
+        cache: keep.cache(request.service.as_str()).await?,
         request,
         plan: &plan,
         base: &base,
@@ -282,6 +284,7 @@ impl Work<'_> {
             service: &self.request.service,
             service_name: &self.request.service_name,
             deadline: self.deadline,
+            secrets: &[],
         };
         self.sandbox.run(job, self.log).await
     }
@@ -311,9 +314,10 @@ impl Work<'_> {
         let rest = finished.changes(&["/"], &without, time).await?;
         let downloads = finished.changes(CACHES, NEVER_SHIPPED, self.keep.now_seconds());
         if let Some(layer) = downloads.await? {
-            let mut layers = self.keep.cache(&self.request.service).await?;
+            let service = self.request.service.as_str();
+            let mut layers = self.keep.cache(service).await?;
             layers.push(layer);
-            self.keep.keep_cache(&self.request.service, layers).await?;
+            self.keep.keep_cache(service, layers).await?;
         }
         Ok(Changes { app, rest })
     }

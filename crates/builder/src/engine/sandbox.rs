@@ -77,6 +77,8 @@ pub struct Job<'a> {
     pub service_name: &'a str,
     /// When all has to be done.
     pub deadline: Instant,
+    /// What may not stand in the log, besides the operator's passwords.
+    pub secrets: &'a [String],
 }
 
 /// An instance that goes with this: at once, and completely, also when the build is given up.
@@ -122,6 +124,7 @@ impl Sandbox {
         let id = InstanceId::from_random((self.chance)());
         let mark = mark((self.chance)());
         let deadline = job.deadline;
+        let mask = self.mask.with(job.secrets);
         let spec = self.instance(&id, &job, &mark).await?;
         let mut events = self.events.listen(&id);
         let held = Held {
@@ -131,7 +134,7 @@ impl Sandbox {
         };
         self.compute.create(&spec).await.map_err(refused)?;
         let mut progress = Progress::new(&mark, job.steps.len());
-        let follow = self.follow(&mut events, &mut progress, job.steps, log);
+        let follow = self.follow(&mut events, &mut progress, &mask, job.steps, log);
         let exit = tokio::time::timeout_at(deadline, follow).await;
         let exhausted = self.compute.exhausted(&id).await.unwrap_or_default();
         let how = match exit {
@@ -149,7 +152,7 @@ impl Sandbox {
                 format!("was ended: the build reached its time limit of {limit} s")
             }
         };
-        Err(self.failure(&progress, job.steps, how, exhausted))
+        Err(self.failure(&progress, &mask, job.steps, how, exhausted))
     }
 
     /// Keeps the layers of an image unpacked: most builds begin with it.
@@ -213,6 +216,7 @@ impl Sandbox {
         &self,
         events: &mut Receiver<ComputeEvent>,
         progress: &mut Progress,
+        mask: &Mask,
         steps: &[Step],
         log: &dyn BuildLog,
     ) -> Result<Exit, Failure> {
@@ -222,10 +226,10 @@ impl Sandbox {
                 ComputeEvent::Started { .. } => {}
                 ComputeEvent::Exited { exit, .. } => return Ok(exit),
                 ComputeEvent::Output { line, .. } => {
-                    let line = self.mask.apply(line);
+                    let line = mask.apply(line);
                     let parts: Vec<&str> = progress.parts(&line).collect();
                     for part in parts {
-                        self.told(progress, part, steps, &mut logged, log);
+                        told(progress, part, mask, steps, &mut logged, log);
                     }
                 }
             }
@@ -235,40 +239,10 @@ impl Sandbox {
         ))
     }
 
-    /// Takes in what a script said, and logs it.
-    fn told(
-        &self,
-        progress: &mut Progress,
-        line: &str,
-        steps: &[Step],
-        logged: &mut usize,
-        log: &dyn BuildLog,
-    ) {
-        match progress.take(line) {
-            Said::Begins(number) => {
-                if let Some(step) = steps.get(number) {
-                    let shown = one_line(&self.mask.apply(step.shown().to_owned()));
-                    log.line(&match step.title {
-                        Some(_) => format!("[Build] {shown}"),
-                        None => format!("[Build] {} $ {shown}", step.phase.key()),
-                    });
-                }
-            }
-            Said::Done => {}
-            Said::Line => {
-                *logged += 1;
-                if *logged < LINES_LOGGED_MAX {
-                    log.line(&format!("[Build] {line}"));
-                } else if *logged == LINES_LOGGED_MAX {
-                    log.line("[AppRunner] Further output of the build is not shown.");
-                }
-            }
-        }
-    }
-
     fn failure(
         &self,
         progress: &Progress,
+        mask: &Mask,
         steps: &[Step],
         mut how: String,
         exhausted: Exhausted,
@@ -293,7 +267,7 @@ impl Sandbox {
                 how.push_str(&format!("; the build reached its {bound}"));
             }
         }
-        let message = sentence(progress, steps, &how, &self.mask);
+        let message = sentence(progress, steps, &how, mask);
         Failure::new(FailureKind::Build, message).with_evidence(progress.tail())
     }
 }
@@ -337,6 +311,37 @@ impl Finished {
         }
         let layer = blocking(move || writer.finish()).await?;
         layer.map(Some).map_err(platform)
+    }
+}
+
+/// Takes in what a script said, and logs it.
+fn told(
+    progress: &mut Progress,
+    line: &str,
+    mask: &Mask,
+    steps: &[Step],
+    logged: &mut usize,
+    log: &dyn BuildLog,
+) {
+    match progress.take(line) {
+        Said::Begins(number) => {
+            if let Some(step) = steps.get(number) {
+                let shown = one_line(&mask.apply(step.shown().to_owned()));
+                log.line(&match step.title {
+                    Some(_) => format!("[Build] {shown}"),
+                    None => format!("[Build] {} $ {shown}", step.phase.key()),
+                });
+            }
+        }
+        Said::Done => {}
+        Said::Line => {
+            *logged += 1;
+            if *logged < LINES_LOGGED_MAX {
+                log.line(&format!("[Build] {line}"));
+            } else if *logged == LINES_LOGGED_MAX {
+                log.line("[AppRunner] Further output of the build is not shown.");
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct State {
     pub key: String,
     /// Present when it has no shell.
     pub bare: Option<Bare>,
+    /// Whether its command is its own and not that of what it began with.
+    pub has_command: bool,
 }
 
 /// What an image without a shell is put together in.
@@ -37,6 +39,7 @@ impl State {
                 base.digest.to_string()
             }),
             bare: None,
+            has_command: false,
         }
     }
 
@@ -72,7 +75,7 @@ impl State {
     }
 }
 
-/// Gives what `$d` names to an owner, `user` or `user:group`, by the names of the image, whose root is in `root`. A user without a
+/// Has an owner in `$o` as numbers, `user` or `user:group`, by the names of the image, whose root is in `root`. A user without a
 /// group has the group of the same number (Docker's reference, "COPY --chown").
 pub fn owner_command(owner: &str, root: &str) -> String {
     let id = |name: &str, file: &str, into: &str| {
@@ -87,7 +90,7 @@ pub fn owner_command(owner: &str, root: &str) -> String {
         Some((user, group)) => (id(user, "passwd", "u"), id(group, "group", "g")),
         None => (id(owner, "passwd", "u"), "; g=\"$u\"".to_owned()),
     };
-    format!("{user}{group}; chown -R \"$u:$g\" \"$d\"")
+    format!(":{user}{group}; o=\"$u:$g\"")
 }
 
 #[cfg(test)]
@@ -112,17 +115,14 @@ mod tests {
         .unwrap();
         let root = root.path().to_string_lossy();
         for (owner, expected) in [
-            ("nonroot", Some("-R 65532:65532 /file")),
-            ("nonroot:staff", Some("-R 65532:50 /file")),
-            ("7:8", Some("-R 7:8 /file")),
-            ("9", Some("-R 9:9 /file")),
+            ("nonroot", Some("65532:65532")),
+            ("nonroot:staff", Some("65532:50")),
+            ("7:8", Some("7:8")),
+            ("9", Some("9:9")),
             ("daemon", None),
             ("0:$(touch no)", None),
         ] {
-            let command = format!(
-                "chown() {{ echo \"$@\"; }}; set -e; d=/file{}",
-                owner_command(owner, &root)
-            );
+            let command = format!("set -e; {}; echo \"$o\"", owner_command(owner, &root));
             let output = Command::new("sh").args(["-c", &command]).output().unwrap();
             let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             match expected {

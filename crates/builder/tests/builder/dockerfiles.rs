@@ -60,11 +60,11 @@ fn privileged_a_dockerfile_that_fails_says_where() {
         );
         std::fs::write(
             source.path().join("Dockerfile"),
-            "FROM a.example.com/b\nONBUILD RUN x\n",
+            "FROM a.example.com/b\nFETCH x\n",
         )
         .unwrap();
         let (result, _) = machine.build(&dockerfile(&machine, source.path())).await;
-        assert!(result.unwrap_err().message.contains("line 2: ONBUILD"));
+        assert!(result.unwrap_err().message.contains("line 2: FETCH"));
     });
 }
 

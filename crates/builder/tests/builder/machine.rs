@@ -2,11 +2,14 @@
 
 use apron_builder::{
     Build, BuildLog, BuildRequest, Builder, BuilderOptions, Built, Configuration, Origin, Parts,
+    Supplies,
 };
 use apron_compute::{Compute, InstanceClass, InstanceSpec, Probe, ProbeAnswer, part};
-use apron_domain::{Failure, InstanceId, Millis, OperationId, ServiceId};
+use apron_domain::{Failure, FailureKind, InstanceId, Millis, OperationId, ServiceId};
 use apron_node::{Node, NodeConfig};
-use apron_oci::ContentStore;
+use apron_oci::{ContentStore, Digest, ImageName, Puller};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,7 +25,24 @@ pub struct Machine {
     pub services: Arc<dyn Compute>,
     pub builds: Arc<dyn Compute>,
     pub builder: Arc<Builder>,
+    pub content: Arc<ContentStore>,
+    /// What the service has of secrets.
+    pub secrets: Mutex<BTreeMap<String, String>>,
     number: u32,
+}
+
+#[async_trait]
+impl Supplies for Machine {
+    async fn image(&self, reference: &str) -> Result<Digest, Failure> {
+        let failed = |error: &dyn ToString| Failure::new(FailureKind::ImagePull, error.to_string());
+        let name = ImageName::parse(reference).map_err(|error| failed(&error))?;
+        let pulled = Puller::new().pull(&self.content, &name, None, &[]).await;
+        pulled.map_err(|error| failed(&error))
+    }
+
+    async fn secret(&self, name: &str) -> Result<Option<String>, Failure> {
+        Ok(self.secrets.lock().unwrap().get(name).cloned())
+    }
 }
 
 /// What a build said.
@@ -100,10 +120,9 @@ impl Machine {
             .unwrap();
         let (services, builds) = part(node).await.unwrap();
         let builder = Builder::open(Parts {
-            content,
+            content: content.clone(),
             compute: builds.clone(),
             options,
-            authorities: Vec::new(),
             clock: Arc::new(now),
             chance: Arc::new(random),
         });
@@ -111,6 +130,8 @@ impl Machine {
             services,
             builds,
             builder,
+            content,
+            secrets: Mutex::default(),
             number,
         })
     }
@@ -135,7 +156,7 @@ impl Machine {
     /// Builds, and gives what it said too.
     pub async fn build(&self, request: &BuildRequest) -> (Result<Built, Failure>, Lines) {
         let lines = Lines::default();
-        let result = self.builder.build(request, &lines).await;
+        let result = self.builder.build(request, self, &lines).await;
         (result, lines)
     }
 

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bare_images;
+mod dockerfile_parts;
 mod dockerfiles;
 mod failures;
 mod languages;
+mod like_buildah;
 mod machine;
 mod private_repository;

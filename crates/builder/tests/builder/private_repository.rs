@@ -26,16 +26,17 @@ server.serve_forever()
 const APPRUNNER: &str = "version: 1.0\nruntime: corretto11\nbuild:\n  commands:\n    build:\n      \
      - mvn -B -e validate\nrun:\n  command: java -version\n";
 
-struct Repository {
+/// It has one file, the parent of projects.
+pub struct Repository {
     server: Child,
     address: String,
     /// Of what it has. Another one each time: what a service once fetched is kept for its next build.
-    version: String,
+    pub version: String,
     files: TempDir,
 }
 
 impl Repository {
-    fn start() -> Repository {
+    pub fn start() -> Repository {
         let files = tempfile::tempdir().unwrap();
         let network = format!("198.18.{}", std::process::id() % 250);
         let address = format!("{network}.1");
@@ -70,8 +71,14 @@ impl Repository {
         }
     }
 
+    /// Where its file is.
+    pub fn file(&self) -> String {
+        let (address, version) = (&self.address, &self.version);
+        format!("https://{address}/company/parent/{version}/parent-{version}.pom")
+    }
+
     /// A file of the authorities of this machine and, if it is told, of the repository's.
-    fn trust(&self, told: bool) -> PathBuf {
+    pub fn trust(&self, told: bool) -> PathBuf {
         let usual = BuilderOptions::default().trust;
         let mut pem = usual.map_or_else(Vec::new, |path| std::fs::read(path).unwrap());
         if told {

@@ -6,10 +6,13 @@ use crate::engine::Engine;
 use crate::source::Scribe;
 use crate::source::choice::complete;
 use apron_builder::git::Fetched;
-use apron_builder::{ApiConfiguration, BuildLog, BuildRequest, Built, Configuration, Origin};
+use apron_builder::{
+    ApiConfiguration, BuildLog, BuildRequest, Built, Configuration, Origin, Supplies,
+};
 use apron_domain::code::{BuiltCode, CodeSource, ConfigurationSource};
 use apron_domain::operation::Outcome;
 use apron_domain::{Failure, FailureKind, Operation, Service};
+use async_trait::async_trait;
 use std::time::Duration;
 
 /// Time between two looks at whether a fetch or a build was cancelled.
@@ -64,7 +67,12 @@ pub async fn build(
             scribe.line(&format!("[AppRunner] {line}"));
         }
     }
-    let built = engine.builder.build(&request, &scribe);
+    let supplies = OfService {
+        engine,
+        operation,
+        service: &service,
+    };
+    let built = engine.builder.build(&request, &supplies, &scribe);
     let built = unless_cancelled(engine, operation, built).await;
     drop(scribe);
     writing.done().await;
@@ -73,6 +81,26 @@ pub async fn build(
         Some(Err(failure)) => Outcome::Failed(failure),
         None => Outcome::Waiting,
     })
+}
+
+/// What the build of a service is given: images as its deployments are, and its own secrets, with its instance role.
+struct OfService<'a> {
+    engine: &'a Engine,
+    operation: &'a Operation,
+    service: &'a Service,
+}
+
+#[async_trait]
+impl Supplies for OfService<'_> {
+    async fn image(&self, reference: &str) -> Result<apron_oci::Digest, Failure> {
+        self.engine.images.fetch(reference).await
+    }
+
+    async fn secret(&self, name: &str) -> Result<Option<String>, Failure> {
+        let config = &self.operation.config;
+        let injection = &self.engine.injection;
+        injection.secret(&self.service.id, name, config).await
+    }
 }
 
 fn request(

@@ -90,8 +90,8 @@ impl ContentStore {
         Ok(false)
     }
 
-    /// A layer of what is below the directory `from` of a stored layer, below the directory `to`; empty paths are the root. At
-    /// most so many bytes are read, uncompressed. Blocks.
+    /// A layer of what is below the directory `from` of a stored layer, below the directory `to`; empty paths are the root. When
+    /// `from` is a file, `to` is its new name. At most so many bytes are read, uncompressed. Blocks.
     pub fn layer_moved(
         &self,
         layer: &Layer,
@@ -183,9 +183,17 @@ fn config_bytes(image: &NewImage) -> Vec<u8> {
         stop_signal,
         exposed,
         labels,
+        shell,
+        on_build,
     } = &image.config;
     let mut config = Map::new();
-    for (name, list) in [("Entrypoint", entrypoint), ("Cmd", cmd), ("Env", env)] {
+    for (name, list) in [
+        ("Entrypoint", entrypoint),
+        ("Cmd", cmd),
+        ("Env", env),
+        ("Shell", shell),
+        ("OnBuild", on_build),
+    ] {
         if !list.is_empty() {
             config.insert(name.to_owned(), json!(list));
         }

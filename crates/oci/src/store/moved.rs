@@ -12,7 +12,7 @@ const SPARSE: &str = "GNU.sparse.";
 
 /// A way from one directory to another, each a path in an archive.
 pub struct Move<'a> {
-    /// What is moved: all that is below.
+    /// What is moved: all that is below, or the file.
     pub from: &'a Path,
     /// Where it goes.
     pub to: &'a Path,
@@ -41,12 +41,16 @@ pub fn copy(layer: File, way: &Move<'_>, into: impl Write) -> io::Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             let path = cleaned(&entry.path()?)?;
-            match path.strip_prefix(way.from) {
-                Ok(below) if !below.as_os_str().is_empty() => {
-                    let path = way.to.join(below);
-                    put(&mut builder, &mut entry, &path, way)?;
+            let Ok(below) = path.strip_prefix(way.from) else {
+                continue;
+            };
+            match below.as_os_str().is_empty() {
+                false => put(&mut builder, &mut entry, &way.to.join(below), way)?,
+                // What is to be moved is a file itself.
+                true if !entry.header().entry_type().is_dir() => {
+                    put(&mut builder, &mut entry, way.to, way)?
                 }
-                _ => {}
+                true => {}
             }
         }
         Ok(())

@@ -1,0 +1,48 @@
+fail() { echo "$1"; exit 1; }
+own() { if [ -n "$o" ]; then chown -hR "$o" "$1"; fi; }
+make() {
+  if [ -d "$1" ]; then return; fi
+  if [ -e "$1" ] || [ -L "$1" ]; then fail "${1#$root} is no directory"; fi
+  make "$(dirname "$1")"
+  mkdir "$1"
+  own "$1"
+}
+put() (
+  from=$1 to=$2
+  shift 2
+  for x in "$from"/* "$from"/.[!.]* "$from"/..?*; do
+    [ -e "$x" ] || [ -L "$x" ] || continue
+    y=$to/${x##*/}
+    if [ -d "$x" ] && [ ! -L "$x" ]; then
+      if [ -d "$y" ]; then put "$x" "$y"; continue; fi
+      if [ -e "$y" ] || [ -L "$y" ]; then fail "${y#$root} is no directory"; fi
+    else
+      if [ -d "$y" ] && [ ! -L "$y" ]; then fail "${y#$root} is a directory"; fi
+      rm -f "$y"
+    fi
+    set -- "$@" "$x"
+    if [ $# -ge 200 ]; then cp -a "$@" "$to/"; set --; fi
+  done
+  if [ $# -gt 0 ]; then cp -a "$@" "$to/"; fi
+)
+copy() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then fail "there is no $3"; fi
+  own "$1"
+  if [ -n "$m" ] && [ ! -L "$1" ]; then chmod -R "$m" "$1"; fi
+  if [ -d "$1" ]; then
+    if [ -n "$4" ] && [ ! -e "$2" ] && [ ! -L "$2" ]; then
+      make "$(dirname "$2")"
+      cp -a "$1" "$2"
+      return
+    fi
+    make "$2"
+    put "$1" "$2"
+    return
+  fi
+  y=$2
+  if [ -n "$i" ]; then make "$y"; fi
+  if [ -d "$y" ]; then y=$y/${1##*/}; else make "$(dirname "$y")"; fi
+  if [ -d "$y" ] && [ ! -L "$y" ]; then fail "${y#$root} is a directory"; fi
+  rm -f "$y"
+  cp -aH "$1" "$y"
+}
