@@ -278,6 +278,35 @@ mod tests {
     }
 
     #[test]
+    fn classes_and_escapes_stand_for_single_characters() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            "a.pyc", "a.pyo", "a.py", "Bin", "bin", "cin", "x[1]", "x1", "é",
+        ] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        for (without, gone) in [
+            ("*.py[cod]", &["a.pyc", "a.pyo"][..]),
+            ("[Bb]in", &["Bin", "bin"]),
+            ("[^Bb]in", &["cin"]),
+            ("[a-b]in", &["bin"]),
+            ("x\\[1]", &["x[1]"]),
+            ("x[1]", &["x1"]),
+            ("x[", &[]),
+        ] {
+            let mut options = options();
+            options.without = vec![without.to_owned()];
+            let listed = listed(&packed(root.path(), &options).unwrap());
+            let is_there = |name: &&&str| {
+                let start = format!("app/{name} ");
+                listed.iter().any(|line| line.starts_with(&start))
+            };
+            assert_eq!(gone.iter().filter(is_there).count(), 0, "{without}");
+            assert_eq!(listed.len(), 1 + 9 - gone.len(), "{without}: {listed:?}");
+        }
+    }
+
+    #[test]
     fn exceptions_take_in_again_and_the_last_word_counts() {
         let root = tempfile::tempdir().unwrap();
         for name in ["app.py", "src/a/x.c", "src/a/x.o", "src/b/y.c", "docs/z"] {

@@ -5,7 +5,7 @@ use super::IGNORE;
 /// The patterns of a `.dockerignore`, exceptions (`!`) among them.
 ///
 /// # Errors
-/// For character classes, which are not understood here: passing them over would put into the image what was meant to be kept out.
+/// For a class of characters without an end: passing it over would put into the image what was meant to be kept out.
 pub fn ignored(text: &str) -> Result<Vec<String>, String> {
     let lines = text
         .lines()
@@ -17,16 +17,36 @@ pub fn ignored(text: &str) -> Result<Vec<String>, String> {
             None => ("", line),
         };
         let pattern = pattern.trim_start_matches("./").trim_matches('/');
-        let not_understood = || {
-            format!("{IGNORE}: `{line}` is not understood here: character classes and `\\` are not")
-        };
-        match pattern.contains(['[', '\\']) {
-            true => Some(Err(not_understood())),
-            false if pattern.trim_matches('.').is_empty() => None,
+        match pattern.trim_matches('.').is_empty() {
+            _ if !is_whole(pattern) => Some(Err(format!("{IGNORE}: in `{line}` a `[` has no end"))),
+            true => None,
             false => Some(Ok(format!("{mark}{pattern}"))),
         }
     });
     patterns.collect()
+}
+
+/// Whether every class in a pattern has an end, in the name that it is in.
+fn is_whole(pattern: &str) -> bool {
+    let mut names = pattern.split('/');
+    names.all(|name| {
+        let mut rest = name;
+        while let Some(at) = rest.find(['[', '\\']) {
+            let skipped = match rest.as_bytes()[at] {
+                b'\\' => rest[at + 1..].chars().next().map(char::len_utf8),
+                // A bracket that closes at once is a member.
+                _ => {
+                    let mut class = rest.bytes().skip(at + 2);
+                    class.position(|byte| byte == b']').map(|end| end + 2)
+                }
+            };
+            match skipped.and_then(|length| rest.get(at + 1 + length..)) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        true
+    })
 }
 
 #[cfg(test)]
@@ -38,6 +58,10 @@ mod tests {
         let text = "# a comment\n./node_modules/\n**/*.pyc\n/\n!./src/\n! app.py\n!\n";
         let patterns = ignored(text).unwrap();
         assert_eq!(patterns, ["node_modules", "**/*.pyc", "!src", "!app.py"]);
-        assert!(ignored("*\n!a[bc]\n").unwrap_err().contains("`!a[bc]`"));
+        assert_eq!(ignored("*.py[cod]\n!a[]b]\\[é]\n").unwrap().len(), 2);
+        for text in ["*\n!a[bc\n", "a[b/c]", "a["] {
+            let error = ignored(text).expect_err(text);
+            assert!(error.contains("a `[` has no end"), "{error}");
+        }
     }
 }

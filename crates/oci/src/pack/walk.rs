@@ -343,7 +343,7 @@ impl<W: Write> Walk<'_, W> {
     }
 
     fn is_left_out(&self, path: &Path) -> bool {
-        let stands_for = |pattern: &str| match pattern.contains(['*', '?']) {
+        let stands_for = |pattern: &str| match pattern.contains(['*', '?', '[', '\\']) {
             true => fits(pattern, &path.to_string_lossy()),
             false => path.starts_with(pattern),
         };
@@ -375,7 +375,8 @@ fn may_fit_below(pattern: &str, directory: &str) -> bool {
     false
 }
 
-/// Whether a pattern stands for a path or a directory above it: `*` and `?` within a name, `**` for any names.
+/// Whether a pattern stands for a path or a directory above it: `*`, `?` and classes (`[a-z]`, `[^a]`) within a name, `**` for
+/// any names, a backslash before what is to be itself.
 fn fits(pattern: &str, path: &str) -> bool {
     fn names(pattern: &[&str], path: &[&str]) -> bool {
         match pattern.split_first() {
@@ -399,21 +400,56 @@ fn name_fits(pattern: &[u8], name: &[u8]) -> bool {
                 star = Some((at, of));
                 at += 1;
             }
-            Some(byte) if *byte == b'?' || *byte == name[of] => {
-                at += 1;
-                of += 1;
-            }
-            _ => match star {
-                Some((position, taken)) => {
+            _ => match (one_fits(&pattern[at..], name[of]), star) {
+                (Some(length), _) => {
+                    at += length;
+                    of += 1;
+                }
+                (None, Some((position, taken))) => {
                     star = Some((position, taken + 1));
                     at = position + 1;
                     of = taken + 1;
                 }
-                None => return false,
+                (None, None) => return false,
             },
         }
     }
     pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+/// How much of a pattern stands for one byte, when it does.
+fn one_fits(pattern: &[u8], byte: u8) -> Option<usize> {
+    match pattern {
+        [b'?', ..] => Some(1),
+        [b'\\', escaped, ..] => (*escaped == byte).then_some(2),
+        [b'[', class @ ..] => {
+            let end = class.iter().skip(1).position(|it| *it == b']')? + 1;
+            let (is_not, members) = match class[..end].split_first() {
+                Some((b'^' | b'!', members)) => (true, members),
+                _ => (false, &class[..end]),
+            };
+            (is_member(members, byte) != is_not).then_some(end + 2)
+        }
+        [first, ..] => (*first == byte).then_some(1),
+        [] => None,
+    }
+}
+
+/// Whether a byte is in a class: single ones and ranges.
+fn is_member(mut members: &[u8], byte: u8) -> bool {
+    loop {
+        members = match members {
+            [from, b'-', to, rest @ ..] => match (*from..=*to).contains(&byte) {
+                true => return true,
+                false => rest,
+            },
+            [b'\\', only, rest @ ..] | [only, rest @ ..] => match *only == byte {
+                true => return true,
+                false => rest,
+            },
+            [] => return false,
+        }
+    }
 }
 
 fn open(item: &Item<'_>, flags: OFlags) -> Result<OwnedFd, PackError> {
