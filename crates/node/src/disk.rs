@@ -225,8 +225,10 @@ fn mount(file: &File) -> Result<OwnedFd, NodeError> {
     })?;
     let context = context.as_fd();
     rustix::mount::fsconfig_set_string(context, "source", &device.path).step("configure a disk")?;
-    // The tables of inodes read as zeros already. Freed blocks go back to the machine.
-    for flag in ["noinit_itable", "discard"] {
+    // The tables of inodes read as zeros already. Freed blocks go back to the machine. A file that replaces another is not
+    // written at once, which is there for what a crash leaves, and nobody ever sees this disk after one: a build that
+    // replaces files would keep the machine's own writers busy, in the way of services.
+    for flag in ["noinit_itable", "discard", "noauto_da_alloc"] {
         rustix::mount::fsconfig_set_flag(context, flag)
             .step(format!("configure a disk with {flag}"))?;
     }
