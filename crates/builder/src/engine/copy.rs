@@ -48,9 +48,8 @@ impl Work<'_> {
             Some(name) => {
                 let from = self.named(name, done, Some(state)).await?;
                 sources.content = from.key.clone();
-                sources
-                    .layers
-                    .push(self.taken(&from, text, &copy.sources).await?);
+                let taken = self.taken(&from, text, &copy.sources).await?;
+                sources.layers.extend(taken);
                 for source in &copy.sources {
                     let path = pattern(&format!("{OUTSIDE}/{}", source.trim_start_matches('/')));
                     sources.add(path, source);
@@ -133,13 +132,16 @@ impl Work<'_> {
         from: &State,
         text: &str,
         sources: &[String],
-    ) -> Result<Layer, Failure> {
+    ) -> Result<Vec<Layer>, Failure> {
+        if sources.iter().any(|source| relative(source).is_empty()) {
+            return self.all_moved(&from.image, OUTSIDE).await;
+        }
         let root = from.root();
         let mut command = format!("set -e; r={root}");
         for source in sources {
             let path = pattern(&format!("{root}/{}", source.trim_start_matches('/')));
             command.push_str(&format!(
-                "; for s in {path}; do s=${{s%/}}; d=\"{OUTSIDE}$(dirname \"${{s#$r}}/\")\"; mkdir -p \"$d\"; cp -aH \"${{s:-/}}\" \"$d/\"; done"
+                "; for s in {path}; do s=${{s%/}}; d=\"{OUTSIDE}$(dirname \"${{s#$r}}\")\"; mkdir -p \"$d\"; cp -aH \"$s\" \"$d/\"; done"
             ));
         }
         let mut from = State {
@@ -156,7 +158,8 @@ impl Work<'_> {
         doing.without.retain(|path| path != OUTSIDE);
         self.apply(&mut from, doing).await?;
         let nothing = || refuse(format!("{text}: there is nothing like {sources:?}"));
-        from.image.layers.get(before).cloned().ok_or_else(nothing)
+        let layer = from.image.layers.get(before).cloned();
+        Ok(vec![layer.ok_or_else(nothing)?])
     }
 }
 

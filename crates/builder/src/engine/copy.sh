@@ -18,7 +18,7 @@ put() (
       if [ -e "$y" ] || [ -L "$y" ]; then fail "${y#$root} is no directory"; fi
     else
       if [ -d "$y" ] && [ ! -L "$y" ]; then fail "${y#$root} is a directory"; fi
-      rm -f "$y"
+      if [ -e "$y" ] || [ -L "$y" ]; then rm -f "$y"; fi
     fi
     set -- "$@" "$x"
     if [ $# -ge 200 ]; then cp -a "$@" "$to/"; set --; fi

@@ -118,27 +118,29 @@ impl Work<'_> {
             let text = format!("RUN --mount: `{source}` leads out of the source");
             return Err(refuse(text));
         }
-        let (layer, content, at) = match from {
+        let (layers, content, at) = match from {
             Some(name) => {
                 let from = self.named(name, done, Some(state)).await?;
                 let text = format!("RUN --mount=from={name}");
-                let layer = self.taken(&from, &text, &[format!("/{source}")]).await?;
-                (layer, from.key, OUTSIDE)
+                let layers = self.taken(&from, &text, &[format!("/{source}")]).await?;
+                (layers, from.key, OUTSIDE)
             }
             None if !source.is_empty() && !self.tree.has(source) => {
                 return Err(refuse(format!("RUN --mount: there is no {source}")));
             }
             None => {
                 let content = self.digest(vec![source.to_owned()]).await?;
-                (self.context.clone(), content, CONTEXT)
+                (vec![self.context.clone()], content, CONTEXT)
             }
         };
         let target = joined(&state.image.config.working_dir, target);
         let bytes_max = self.sandbox.options.limits.result_bytes;
         let at = format!("{at}/{source}");
-        let layer = self.moved(layer, &at, &target, bytes_max).await?;
+        for layer in layers {
+            let layer = self.moved(layer, &at, &target, bytes_max).await?;
+            doing.mounted.layers.push(layer);
+        }
         doing.words.push_str(&content);
-        doing.mounted.layers.push(layer);
         doing.without.push(target);
         Ok(())
     }

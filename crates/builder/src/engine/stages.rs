@@ -260,13 +260,19 @@ impl Work<'_> {
             Some(state) => state.image.clone(),
             None => self.copies().await?.image,
         };
+        let moved = self.all_moved(image, ROOT).await?;
+        Ok(Bare { helper, moved })
+    }
+
+    /// All layers of an image below a directory, bounded altogether.
+    pub async fn all_moved(&self, image: &NewImage, to: &str) -> Result<Vec<Layer>, Failure> {
         let (mut moved, mut left) = (Vec::new(), self.sandbox.options.limits.result_bytes);
         for layer in image.layers.iter().cloned() {
-            let layer = self.moved(layer, "", ROOT, left).await?;
+            let layer = self.moved(layer, "", to, left).await?;
             left = left.saturating_sub(layer.size);
             moved.push(layer);
         }
-        Ok(Bare { helper, moved })
+        Ok(moved)
     }
 
     /// A part of a layer, or all of it, in another place.

@@ -8,6 +8,9 @@ use apron_oci::{Layer, NewImage};
 /// Where the root of an image without a shell is while files are copied into it or out of it.
 pub const ROOT: &str = "/.apron-root";
 
+/// Where programs are in an image that says nothing of it, as Docker has it.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// An image that is being made.
 #[derive(Clone)]
 pub struct State {
@@ -31,10 +34,14 @@ pub struct Bare {
 }
 
 impl State {
-    /// The beginning of a stage; without an image, nothing.
+    /// The beginning of a stage; without an image, nothing but the places of programs that every image has.
     pub fn of(base: Option<&Base>) -> State {
+        let mut image = base.map(|base| base.image.clone()).unwrap_or_default();
+        if base.is_none() {
+            image.config.env = vec![PATH.to_owned()];
+        }
         State {
-            image: base.map(|base| base.image.clone()).unwrap_or_default(),
+            image,
             key: base.map_or(dockerfile::SCRATCH.to_owned(), |base| {
                 base.digest.to_string()
             }),

@@ -353,6 +353,12 @@ COPY --from=build /out/src/run.sh /usr/local/bin/run
 COPY --from=build /out/tree/link /followed
 "#;
 
+const WHOLE: &str = r#"FROM apron/python311 AS build
+RUN rm -rf /usr/share/doc /etc/issue && mkdir -m 0700 /srv/private
+FROM scratch
+COPY --from=build / /
+"#;
+
 const ADDED: &str = r#"FROM apron/python311
 ADD packed.tar.gz /unpacked
 ADD plain.tar.gz /plain/
@@ -369,6 +375,7 @@ RUN --mount=type=bind,source=requirements.txt,target=/run/requirements.txt \
     cp /run/requirements.txt copied.txt && echo cached > /root/.cache/pip/x
 RUN --mount=type=bind,source=src,target=/source ls -A /source | sort > listed.txt
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels cat /wheels/a.whl > wheel.txt
+RUN --mount=from=build,target=/all cat /all/wheels/a.whl > all.txt
 RUN --mount=type=tmpfs,target=/scratch echo x > /scratch/x && ls /scratch > scratch.txt
 RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = s3cret-word && echo "$(wc -c < /run/secrets/token)" > length.txt
 RUN --mount=type=secret,id=none test ! -e /run/secrets/none
@@ -391,6 +398,7 @@ fn privileged_images_are_what_buildah_makes_of_the_same_dockerfile() {
             ("words", WORDS, &[]),
             ("commands", COMMANDS, &[]),
             ("stages", STAGES, &[]),
+            ("whole", WHOLE, &[]),
             ("added", ADDED, &[]),
             ("mounted", MOUNTED, &[("token", "s3cret-word")]),
         ] {
