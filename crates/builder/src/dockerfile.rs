@@ -8,7 +8,7 @@ mod mounts;
 mod read;
 mod words;
 
-pub use expand::{Scope, is_address};
+pub use expand::{Scope, is_address, within_bounds};
 pub use ignore::ignored;
 pub use mounts::{Mount, Secret};
 pub use read::{instruction, parse};

@@ -3,19 +3,53 @@
 use super::mounts::{Mount, mount};
 use super::words::{self, word};
 use super::{Copy, Text};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+
+/// Most bytes of an instruction with its variables put in.
+const INSTRUCTION_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of an image's variables, of its labels and of a build's arguments, each together: the kernel takes some more, and
+/// variables of variables grow without end.
+const VARIABLES_BYTES_MAX: usize = 256 << 10;
 
 /// The variables that an instruction sees: those of the image, and behind them those of the build.
 pub struct Scope<'a> {
-    /// `NAME=value`, as images have them.
-    pub env: &'a [String],
-    /// `ARG`s up to here.
-    pub arguments: &'a BTreeMap<String, String>,
-    /// The character that escapes.
-    pub escape: char,
+    env: &'a [String],
+    arguments: &'a BTreeMap<String, String>,
+    escape: char,
+    /// How many bytes its words have so far.
+    bytes: Cell<usize>,
 }
 
-impl Scope<'_> {
+/// Whether variables, labels or arguments are as many as an image may have.
+///
+/// # Errors
+/// When they are not.
+pub fn within_bounds<'t>(texts: impl Iterator<Item = &'t str>) -> Result<(), String> {
+    match texts.map(str::len).sum::<usize>() > VARIABLES_BYTES_MAX {
+        true => Err(format!(
+            "together they have more than {VARIABLES_BYTES_MAX} bytes"
+        )),
+        false => Ok(()),
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Of one instruction. `env` is `NAME=value`, as images have it; `arguments` are the `ARG`s up to here.
+    pub fn new(
+        env: &'a [String],
+        arguments: &'a BTreeMap<String, String>,
+        escape: char,
+    ) -> Scope<'a> {
+        Scope {
+            env,
+            arguments,
+            escape,
+            bytes: Cell::new(0),
+        }
+    }
+
     fn value(&self, name: &str) -> Option<String> {
         let of_image = self.env.iter().rev().find_map(|entry| {
             let (known, value) = entry.split_once('=')?;
@@ -39,7 +73,17 @@ impl Scope<'_> {
     /// # Errors
     /// With what is wrong in it.
     pub fn word(&self, text: &str) -> Result<String, String> {
-        word(text, self.escape, &|name| self.value(name))
+        self.counted(word(text, self.escape, &|name| self.value(name))?)
+    }
+
+    fn counted(&self, word: String) -> Result<String, String> {
+        self.bytes.set(self.bytes.get() + word.len());
+        match self.bytes.get() > INSTRUCTION_BYTES_MAX {
+            true => Err(format!(
+                "with its variables it has more than {INSTRUCTION_BYTES_MAX} bytes"
+            )),
+            false => Ok(word),
+        }
     }
 
     /// Several words.
@@ -98,7 +142,10 @@ impl Scope<'_> {
 
     fn text(&self, text: &Text) -> Result<Text, String> {
         let content = match text.expands {
-            true => words::text(&text.content, self.escape, &|name| self.value(name))?,
+            true => {
+                let filled = words::text(&text.content, self.escape, &|name| self.value(name));
+                self.counted(filled?)?
+            }
             false => text.content.clone(),
         };
         Ok(Text {

@@ -2,11 +2,16 @@
 
 use super::lines::{self, Line};
 use super::words::{self, form, pairs, raw};
-use super::{Action, Copy, Dockerfile, Form, Instruction, NAME, Run, SCRATCH, Stage, Text};
+use super::{
+    Action, Copy, Dockerfile, Form, Instruction, NAME, Run, SCRATCH, Stage, Text, within_bounds,
+};
 use std::collections::BTreeMap;
 
 /// Most instructions of a file.
 const INSTRUCTIONS_MAX: usize = 500;
+
+/// Most stages of a file.
+const STAGES_MAX: usize = 100;
 
 /// Variables that are set without being declared (Docker's reference, "Automatic platform ARGs").
 const PLATFORM: &[(&str, &str)] = &[
@@ -112,6 +117,9 @@ impl Reader {
             }
             _ => return Err("FROM is an image, and a name after AS".to_owned()),
         };
+        if self.stages.len() == STAGES_MAX {
+            return Err(format!("it has more than {STAGES_MAX} stages"));
+        }
         self.stages.push(Stage {
             name,
             from: from.to_owned(),
@@ -125,7 +133,7 @@ impl Reader {
             let value = value.map(|value| self.filled(&value)).transpose()?;
             self.arguments.extend(value.map(|value| (name, value)));
         }
-        Ok(())
+        within_bounds(self.arguments.values().map(String::as_str))
     }
 
     fn filled(&self, text: &str) -> Result<String, String> {

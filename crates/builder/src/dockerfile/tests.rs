@@ -90,6 +90,10 @@ fn what_is_not_built_here_is_refused_with_its_line() {
         ("FROM a\nADD --from=b x /x", "ADD --from is not"),
         ("FROM a\nSHELL /bin/bash", "SHELL is a list"),
         ("FROM a\nCOPY x", "names what is copied"),
+        (
+            &"FROM a\n".repeat(101),
+            "line 101: it has more than 100 stages",
+        ),
         ("FROM a\nENV X", "has no value"),
         ("FROM a\nENV X='y", "a quotation has no end"),
     ] {
@@ -108,11 +112,7 @@ fn variables_are_put_in_when_they_are_known() {
         ("A".to_owned(), "hidden".to_owned()),
         ("B".to_owned(), "b".to_owned()),
     ]);
-    let scope = Scope {
-        env: &env,
-        arguments: &arguments,
-        escape: '\\',
-    };
+    let scope = Scope::new(&env, &arguments, '\\');
     assert_eq!(scope.word("\"$A\" $B").unwrap(), "of the image b");
     assert_eq!(
         scope.unset_arguments().into_keys().collect::<Vec<_>>(),

@@ -2,6 +2,13 @@
 //! reference, "Environment replacement").
 
 use super::Form;
+use regex::{NoExpand, Regex, RegexBuilder};
+
+/// Longest word or text with its variables put in, in bytes: no whole file is longer.
+const WORD_BYTES_MAX: usize = super::BYTES_MAX as usize;
+
+/// Longest pattern in a variable's braces, and longest value it is for, in bytes.
+const PATTERN_BYTES_MAX: usize = 1024;
 
 /// What variables are worth.
 pub type Value<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -125,6 +132,7 @@ impl Reader<'_> {
                 c if c == self.escape => self.escaped(&mut word),
                 c => word.push(c),
             }
+            bounded(&word)?;
         }
         match end {
             None => Ok(word),
@@ -167,6 +175,7 @@ impl Reader<'_> {
                 },
                 c => word.push(c),
             }
+            bounded(word)?;
         }
         Err("a quotation has no end".to_owned())
     }
@@ -221,14 +230,14 @@ impl Reader<'_> {
                 let longest = self.rest.next_if_eq(&cut).is_some();
                 let pattern = self.until(Some('}'))?;
                 let value = value.unwrap_or_default();
-                Ok(without(&value, &pattern, cut == '#', longest))
+                without(&value, &pattern, cut == '#', longest)
             }
             Some('/') if !colon => {
                 let every = self.rest.next_if_eq(&'/').is_some();
                 let pattern = self.until(Some('/'))?;
                 let by = self.until(Some('}'))?;
                 let value = value.unwrap_or_default();
-                Ok(replaced(&value, &pattern, &by, every))
+                replaced(&value, &pattern, &by, every)
             }
             Some(other) => Err(format!("`{other}` is not understood in ${{{name}…}}")),
             None => Err("a `}` is missing".to_owned()),
@@ -236,79 +245,67 @@ impl Reader<'_> {
     }
 }
 
+/// Variables of variables grow without end otherwise.
+fn bounded(word: &str) -> Result<(), String> {
+    match word.len() > WORD_BYTES_MAX {
+        true => Err(format!(
+            "with its variables it has more than {WORD_BYTES_MAX} bytes"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The text without what a pattern matches at one of its ends.
-fn without(text: &str, pattern: &str, at_start: bool, longest: bool) -> String {
-    let mut cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-    cuts.push(text.len());
-    // The first that matches is what is looked for: from short to long, or the other way.
-    if at_start == longest {
-        cuts.reverse();
+fn without(text: &str, pattern: &str, at_start: bool, longest: bool) -> Result<String, String> {
+    let (greedy, lazy) = (".*", ".*?");
+    let star = if longest { greedy } else { lazy };
+    let pattern = expression(pattern, text, star)?;
+    if at_start {
+        let found = compiled(&format!("^(?:{pattern})"))?.find(text);
+        return Ok(text[found.map_or(0, |found| found.end())..].to_owned());
     }
-    for at in cuts {
-        let (start, end) = text.split_at(at);
-        let (cut, kept) = match at_start {
-            true => (start, end),
-            false => (end, start),
-        };
-        if matches(pattern, cut) {
-            return kept.to_owned();
-        }
-    }
-    text.to_owned()
+    // The more is kept in front, the less is cut off.
+    let kept = if longest { lazy } else { greedy };
+    let cut = compiled(&format!("^({kept})(?:{pattern})$"))?;
+    let kept = cut.captures(text).and_then(|found| found.get(1));
+    Ok(kept.map_or(text, |kept| kept.as_str()).to_owned())
 }
 
-fn replaced(text: &str, pattern: &str, by: &str, every: bool) -> String {
-    let mut result = String::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let mut ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
-        let longest = ends.rfind(|end| matches(pattern, &rest[..*end]));
-        match longest {
-            Some(end) => {
-                result.push_str(by);
-                rest = &rest[end..];
-                if !every {
-                    break;
-                }
-            }
-            None => {
-                result.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    result.push_str(rest);
-    result
+fn replaced(text: &str, pattern: &str, by: &str, every: bool) -> Result<String, String> {
+    let pattern = compiled(&expression(pattern, text, ".*")?)?;
+    let limit = if every { 0 } else { 1 };
+    Ok(pattern.replacen(text, limit, NoExpand(by)).into_owned())
 }
 
-/// Whether a pattern of `*` and `?` matches a whole text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                // The last star takes one more.
-                let Some((at, taken)) = star else {
-                    return false;
+/// A pattern of `*`, `?` and escapes as a regular expression.
+fn expression(pattern: &str, text: &str, star: &str) -> Result<String, String> {
+    if pattern.len() > PATTERN_BYTES_MAX || text.len() > PATTERN_BYTES_MAX {
+        return Err(format!(
+            "a pattern or what it is for has more than {PATTERN_BYTES_MAX} bytes"
+        ));
+    }
+    let mut expression = String::new();
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' => expression.push_str(star),
+            '?' => expression.push('.'),
+            other => {
+                let plain = match other {
+                    '\\' => characters.next().unwrap_or(other),
+                    other => other,
                 };
-                star = Some((at, taken + 1));
-                p = at + 1;
-                t = taken + 1;
+                expression.push_str(&regex::escape(plain.encode_utf8(&mut [0; 4])));
             }
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    Ok(expression)
+}
+
+fn compiled(expression: &str) -> Result<Regex, String> {
+    let mut builder = RegexBuilder::new(expression);
+    let compiled = builder.dot_matches_new_line(true).build();
+    compiled.map_err(|error| format!("a pattern is not understood: {error}"))
 }
 
 #[cfg(test)]
@@ -339,6 +336,9 @@ mod tests {
             ("${P##*.}", "gz"),
             ("${P/./-}", "a/b-tar.gz"),
             ("${P//./-}", "a/b-tar-gz"),
+            ("${P/b*r/c}", "a/c.gz"),
+            ("${P//?/x}", "xxxxxxxxxx"),
+            ("${P#x}${P%x}", "a/b.tar.gza/b.tar.gz"),
             ("$B$1x", "x"),
         ] {
             assert_eq!(word(raw, '\\', &value).as_deref(), Ok(expected), "{raw}");
@@ -353,6 +353,8 @@ mod tests {
             let error = word(raw, '\\', &value).expect_err(raw);
             assert!(error.contains(expected), "{raw}: {error}");
         }
+        let long = "$A".repeat(WORD_BYTES_MAX + 1);
+        assert!(word(&long, '\\', &value).unwrap_err().contains("more than"));
         let said = text("it's \"$A\" \\$A \\n", '\\', &value);
         assert_eq!(said.as_deref(), Ok("it's \"x\" $A \\n"));
     }

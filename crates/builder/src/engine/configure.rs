@@ -1,7 +1,7 @@
 //! Instructions of a Dockerfile that change no files.
 
 use super::state::State;
-use crate::dockerfile::{Action, Form, SHELL, Scope};
+use crate::dockerfile::{Action, Form, SHELL, Scope, within_bounds};
 use std::collections::BTreeMap;
 
 /// What an image says about itself after such an instruction.
@@ -20,6 +20,7 @@ pub fn configure(state: &mut State, action: &Action, scope: &Scope<'_>) -> Resul
                     None => config.env.push(entry),
                 }
             }
+            within_bounds(config.env.iter().map(String::as_str))?;
         }
         Action::Workdir(path) => {
             config.working_dir = joined(&config.working_dir, &scope.word(path)?);
@@ -49,7 +50,10 @@ pub fn configure(state: &mut State, action: &Action, scope: &Scope<'_>) -> Resul
                 config.cmd.clear();
             }
         }
-        Action::Label(list) => config.labels.extend(scope.pairs(list)?),
+        Action::Label(list) => {
+            config.labels.extend(scope.pairs(list)?);
+            within_bounds(config.labels.values().map(String::as_str))?;
+        }
         Action::StopSignal(signal) => config.stop_signal = Some(scope.word(signal)?),
         Action::Shell(words) => config.shell = words.clone(),
         Action::OnBuild(text) => config.on_build.push(text.clone()),
@@ -130,21 +134,34 @@ mod tests {
     use super::*;
     use crate::dockerfile::parse;
 
-    fn configured(instructions: &str) -> State {
+    fn tried(instructions: &str) -> Result<State, String> {
         let mut state = State::of(None);
         state.image.config.env = vec!["PATH=/usr/bin:/bin".to_owned()];
         state.image.config.cmd = vec!["of the base".to_owned()];
         let file = parse(&format!("FROM base\n{instructions}")).unwrap();
         for instruction in &file.stages[0].instructions {
             let env = state.image.config.env.clone();
-            let scope = Scope {
-                env: &env,
-                arguments: &BTreeMap::new(),
-                escape: instruction.escape,
-            };
-            configure(&mut state, &instruction.action, &scope).unwrap();
+            let none = BTreeMap::new();
+            let scope = Scope::new(&env, &none, instruction.escape);
+            configure(&mut state, &instruction.action, &scope)?;
         }
-        state
+        Ok(state)
+    }
+
+    fn configured(instructions: &str) -> State {
+        tried(instructions).unwrap()
+    }
+
+    #[test]
+    fn variables_of_variables_do_not_grow_without_end() {
+        let doubled = "ENV A=$A$A\n".repeat(100);
+        let error = tried(&format!("ENV A=0123456789\n{doubled}"))
+            .err()
+            .unwrap();
+        assert!(error.contains("bytes"), "{error}");
+        let many = "EXPOSE ".to_owned() + &"$A ".repeat(20_000);
+        let long = format!("ENV A={}\n{many}", "1".repeat(1000));
+        assert!(tried(&long).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::keep::Keep;
 use super::sandbox::{Finished, blocking, platform};
 use super::stages::{CONTEXT, Doing, OUTSIDE, Work, refuse};
 use super::state::State;
-use crate::dockerfile::{Form, Mount, Run, Scope, Secret, quoted};
+use crate::dockerfile::{Form, Mount, Run, Secret, quoted};
 use crate::plan::{Phase, Step};
 use apron_domain::Failure;
 use apron_oci::{ContentStore, Layer, OciError};
@@ -43,13 +43,13 @@ enum Entry {
 }
 
 impl Work<'_> {
-    /// Runs a command.
+    /// Runs a command that sees these arguments.
     pub async fn run(
         &self,
         state: &mut State,
         run: &Run,
         mounts: &[Mount],
-        scope: &Scope<'_>,
+        arguments: BTreeMap<String, String>,
         done: &[State],
     ) -> Result<(), Failure> {
         let said = said(run);
@@ -58,11 +58,10 @@ impl Work<'_> {
                 "RUN {said}: the image has no shell; run it in a stage before and COPY what it made"
             )));
         }
-        let env = scope.unset_arguments();
         let shell = shell_of(&state.image.config.shell);
-        let words = format!("RUN {run:?} {env:?}");
+        let words = format!("RUN {run:?} {arguments:?}");
         let mut doing = Doing::new(words, Step::new(Phase::Run, command(run, &shell)));
-        doing.env = env;
+        doing.env = arguments;
         let mut entries = Vec::new();
         for (number, mount) in mounts.iter().enumerate() {
             match mount {

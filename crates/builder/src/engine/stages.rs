@@ -9,7 +9,7 @@ use super::pipeline::{Changes, unpackable};
 use super::sandbox::{Finished, Job, Sandbox, blocking, deadline, platform};
 use super::script::TOOLS;
 use super::state::{Bare, ROOT, State};
-use crate::dockerfile::{self, Action, Dockerfile, Instruction, NAME, Scope, Stage};
+use crate::dockerfile::{self, Action, Dockerfile, Instruction, NAME, Scope, Stage, within_bounds};
 use crate::plan::Step;
 use crate::request::{BuildRequest, Built};
 use crate::runtime::runtime;
@@ -187,20 +187,18 @@ impl Work<'_> {
         let line = instruction.line;
         let wrong = |why: String| refuse(format!("{NAME}: line {line}: {why}"));
         let env = state.image.config.env.clone();
-        let scope = Scope {
-            env: &env,
-            arguments: &*arguments,
-            escape: instruction.escape,
-        };
+        let known = arguments.clone();
+        let scope = Scope::new(&env, &known, instruction.escape);
         match &instruction.action {
             Action::Arg(list) => {
                 let declared = declared(list, &scope, &self.file.arguments).map_err(wrong)?;
                 arguments.extend(declared);
-                Ok(())
+                within_bounds(arguments.values().map(String::as_str)).map_err(wrong)
             }
             Action::Run(run) => {
                 let mounts = scope.mounts(&run.mounts).map_err(wrong)?;
-                self.run(state, run, &mounts, &scope, done).await
+                let seen = scope.unset_arguments();
+                self.run(state, run, &mounts, seen, done).await
             }
             Action::Copy(copy) => {
                 let copy = scope.copy(copy).map_err(wrong)?;

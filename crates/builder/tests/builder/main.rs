@@ -10,3 +10,4 @@ mod languages;
 mod like_buildah;
 mod machine;
 mod private_repository;
+mod usual_dockerfiles;
