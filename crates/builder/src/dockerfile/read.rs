@@ -2,9 +2,7 @@
 
 use super::lines::{self, Line};
 use super::words::{self, form, pairs, raw};
-use super::{
-    Action, Copy, Dockerfile, Form, Instruction, NAME, Run, SCRATCH, Stage, Text, within_bounds,
-};
+use super::{Action, Copy, Dockerfile, Form, Instruction, NAME, Run, Stage, Text, within_bounds};
 use std::collections::BTreeMap;
 
 /// Most instructions of a file.
@@ -93,11 +91,6 @@ impl Reader {
                 _ => Err(format!("{keyword} stands before the first FROM")),
             };
         };
-        if keyword == "RUN" && stage.from == SCRATCH {
-            return Err(format!(
-                "RUN has no shell after FROM {SCRATCH}; run it in a stage before and COPY what it made"
-            ));
-        }
         stage
             .instructions
             .extend(action.map(|action| of(line, self.escape, action)));

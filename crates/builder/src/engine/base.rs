@@ -7,7 +7,7 @@ use crate::plan::{Phase, Step};
 use crate::runtime::{Runtime, debian, is_version_of};
 use crate::{BuildLog, Supplies};
 use apron_domain::{Failure, FailureKind, Millis, ServiceId};
-use apron_oci::{Digest, ImageConfig, NewImage};
+use apron_oci::{Digest, ImageConfig, Layer, NewImage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,16 +78,21 @@ impl Bases {
         if let Some(has) = known(&self.shells) {
             return Ok(has);
         }
-        let (content, layers) = (self.sandbox.content.clone(), base.image.layers.clone());
-        let bytes_max = self.sandbox.options.limits.result_bytes;
-        let has = blocking(move || content.layers_have_any(&layers, SHELLS, bytes_max)).await?;
-        let has = has.map_err(|error| {
-            let text = format!("the base image {} cannot be read: {error}", base.name);
-            Failure::new(FailureKind::ImageContent, text)
-        })?;
+        let has = self.have_shell(&base.image.layers, &base.name).await?;
         let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
         shells.insert(base.digest.to_string(), has);
         Ok(has)
+    }
+
+    /// Whether some layers have a shell.
+    pub async fn have_shell(&self, layers: &[Layer], name: &str) -> Result<bool, Failure> {
+        let (content, layers) = (self.sandbox.content.clone(), layers.to_vec());
+        let bytes_max = self.sandbox.options.limits.result_bytes;
+        let has = blocking(move || content.layers_have_any(&layers, SHELLS, bytes_max)).await?;
+        has.map_err(|error| {
+            let text = format!("the image {name} cannot be read: {error}");
+            Failure::new(FailureKind::ImageContent, text)
+        })
     }
 
     /// The base image of a runtime, made when there is none. Who gives up meanwhile leaves it in the making for the next.

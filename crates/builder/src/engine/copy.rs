@@ -202,6 +202,10 @@ fn command(copy: &Copy, sources: &Sources, working_dir: &str, root: &str) -> Str
         if is_directory { "1" } else { "" },
         quoted(&format!("{root}{target}"))
     );
+    if !root.is_empty() {
+        // Links of the image lead to places in the image, and not to those of what it is put together in.
+        command.push_str("t=$(inside \"$t\")\n");
+    }
     for (path, (name, is_archive)) in sources.paths.iter().zip(&sources.names) {
         command.push_str(&format!(
             "for s in {path}; do copy \"$s\" \"$t\" {} {}; done\n",
@@ -274,9 +278,10 @@ mod tests {
         assert!(is_archive("a/b.tar.gz") && !is_archive("*.tar") && !is_archive("a.zip"));
     }
 
-    fn run(source: &str, target: &str, before: &str) -> (bool, String) {
+    fn run(source: &str, target: &str, root: &str) -> (bool, String) {
         let script = format!(
-            "set -e\n{FUNCTIONS}\no=\nm=\ni=\nroot=\n{before}\nfor s in {source}; do copy \"$s\" '{target}' name; done"
+            "exec 2>&1\nset -e\n{FUNCTIONS}\no=\nm=\ni=\nroot={root}\nt='{target}'\n[ -z \"$root\" ] || t=$(inside \"$t\")\n\
+             for s in {source}; do copy \"$s\" \"$t\" name; done"
         );
         let output = Command::new("sh").args(["-c", &script]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -319,5 +324,35 @@ mod tests {
         assert!(!well && said.contains("kept2 is a directory"), "{said}");
         let (well, said) = run(at("none").to_str().unwrap(), to.to_str().unwrap(), "");
         assert!(!well && said.contains("there is no name"), "{said}");
+    }
+
+    #[test]
+    fn links_of_an_image_stay_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for directory in ["from/var/run/a", "to/run", "to/var", "to/usr"] {
+            fs::create_dir_all(at(directory)).unwrap();
+        }
+        fs::write(at("from/var/run/a/x"), "x").unwrap();
+        for (target, link) in [
+            ("/run", "to/var/run"),
+            ("../../../run", "to/usr/up"),
+            ("loop", "to/loop"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let (from, to) = (at("from"), at("to"));
+        let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
+        let (well, said) = run(from, to, to);
+        assert!(well && at("to/run/a/x").is_file(), "{said}");
+        let (well, said) = run(
+            &format!("{from}/var/run/a/x"),
+            &format!("{to}/usr/up/y"),
+            to,
+        );
+        assert!(well && at("to/run/y").is_file(), "{said}");
+        let (well, said) = run(from, &format!("{to}/loop/x"), to);
+        assert!(!well && said.contains("links without end"), "{said}");
+        assert!(at("to/var/run").is_symlink());
     }
 }

@@ -1,5 +1,27 @@
 fail() { echo "$1"; exit 1; }
 own() { if [ -n "$o" ]; then chown -hR "$o" "$1"; fi; }
+inside() {
+  at=$root rest=${1#$root} links=0
+  while [ -n "$rest" ]; do
+    rest=${rest#/}
+    part=${rest%%/*}
+    case $rest in */*) rest=/${rest#*/} ;; *) rest= ;; esac
+    case $part in
+      '' | .) continue ;;
+      ..) if [ "$at" != "$root" ]; then at=${at%/*}; fi; continue ;;
+    esac
+    if [ -L "$at/$part" ]; then
+      links=$((links + 1))
+      if [ $links -gt 40 ]; then echo "${1#$root} has links without end" >&2; exit 1; fi
+      link=$(readlink "$at/$part")
+      case $link in /*) at=$root ;; esac
+      rest=/$link$rest
+    else
+      at=$at/$part
+    fi
+  done
+  echo "$at"
+}
 make() {
   if [ -d "$1" ]; then return; fi
   if [ -e "$1" ] || [ -L "$1" ]; then fail "${1#$root} is no directory"; fi
@@ -13,6 +35,7 @@ put() (
   for x in "$from"/* "$from"/.[!.]* "$from"/..?*; do
     [ -e "$x" ] || [ -L "$x" ] || continue
     y=$to/${x##*/}
+    if [ -n "$root" ] && [ -d "$x" ] && [ ! -L "$x" ] && [ -L "$y" ]; then y=$(inside "$y"); fi
     if [ -d "$x" ] && [ ! -L "$x" ]; then
       if [ -d "$y" ]; then put "$x" "$y"; continue; fi
       if [ -e "$y" ] || [ -L "$y" ]; then fail "${y#$root} is no directory"; fi

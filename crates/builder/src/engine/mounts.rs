@@ -54,6 +54,13 @@ impl Work<'_> {
     ) -> Result<(), Failure> {
         let said = said(run);
         if state.bare.is_some() {
+            // One may have been copied into it.
+            let layers = &state.image.layers;
+            if self.bases.have_shell(layers, "that is built").await? {
+                state.bare = None;
+            }
+        }
+        if state.bare.is_some() {
             return Err(refuse(format!(
                 "RUN {said}: the image has no shell; run it in a stage before and COPY what it made"
             )));

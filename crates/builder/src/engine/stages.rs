@@ -43,7 +43,7 @@ pub struct Work<'a> {
     pub tree: Arc<SourceTree>,
     /// The source, under [`CONTEXT`].
     pub context: Layer,
-    bases: &'a Arc<Bases>,
+    pub bases: &'a Arc<Bases>,
     file: &'a Dockerfile,
     deadline: Instant,
     log: &'a dyn BuildLog,

@@ -160,3 +160,50 @@ fn privileged_a_cache_is_there_in_the_next_build_and_not_in_the_image() {
         machine.nothing_left().await;
     });
 }
+
+const OF_NOTHING: &str = r#"FROM apron/python311 AS packages
+RUN apt-get -q update && apt-get -q install -y busybox-static
+WORKDIR /root-of-it
+RUN mkdir -p bin etc tmp var/run && cp /bin/busybox bin/ && chmod 1777 tmp
+RUN for name in $(bin/busybox --list); do [ -e bin/$name ] || ln -s busybox bin/$name; done
+RUN printf 'root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n' > etc/passwd && echo 'app:x:1000:' > etc/group
+FROM scratch AS small
+COPY --from=packages /root-of-it /
+FROM small
+RUN test "$(readlink /bin/sh)" = busybox && mkdir -p /srv/there && chmod 0700 /srv/there
+COPY --chown=app files /srv/there
+COPY --chown=app --chmod=640 files/*.txt version.txt /home/app/
+COPY <<EOF /etc/motd
+small
+EOF
+USER app
+WORKDIR /home/app
+RUN --mount=type=secret,id=word,required test "$(cat /run/secrets/word)" = s3cret-word
+RUN test "$(stat -c '%a %U' one.txt)" = '640 app' && test "$(cat /etc/motd)" = small && test ! -e /usr
+USER root
+RUN test "$(stat -c '%a %u' /srv/there)" = '700 0' && test "$(stat -c %u /srv/there/sub/two.txt)" = 1000
+"#;
+
+#[test]
+fn privileged_an_image_from_nothing_is_used_once_it_has_a_shell_also_a_small_one() {
+    on_a_machine(BuilderOptions::default(), async |machine| {
+        let source = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(source.path().join("files/sub")).unwrap();
+        for file in ["version.txt", "files/one.txt", "files/sub/two.txt"] {
+            std::fs::write(source.path().join(file), "text").unwrap();
+        }
+        let word = ("word".to_owned(), "s3cret-word".to_owned());
+        machine.secrets.lock().unwrap().extend([word]);
+        let request = new_service(&machine, source.path());
+        let (result, said) = build(&machine, &request, OF_NOTHING).await;
+        result.expect(&said);
+        let text = "FROM scratch\nCOPY version.txt /\nRUN cat /version.txt\n";
+        let (result, _) = build(&machine, &request, text).await;
+        let failure = result.unwrap_err().message;
+        assert!(
+            failure.contains("RUN cat /version.txt: the image has no shell"),
+            "{failure}"
+        );
+        machine.nothing_left().await;
+    });
+}
