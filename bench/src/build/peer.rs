@@ -134,6 +134,7 @@ impl<'a> Peer<'a> {
         start
             .args(["run", "--detach", "--name", &self.name])
             .args(["--network", "host", "--env", &port])
+            .args(["--cgroup-parent", &self.cgroup()])
             // Below what a confined root may set.
             .args([
                 "--ulimit",
@@ -161,10 +162,39 @@ impl<'a> Peer<'a> {
     }
 }
 
+/// Removes a control group and those in it; one with processes stays, to be looked at.
+fn remove_empty(group: &Path) {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let below = entries.map(|entry| entry.path());
+    below
+        .filter(|path| path.is_dir())
+        .for_each(|path| remove_empty(&path));
+    fs::remove_dir(group).ok();
+}
+
+impl Peer<'_> {
+    /// The control group above those of the containers: podman leaves it behind.
+    fn cgroup(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Where that is: below each controller in the first version of control groups, below their root in the second.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let controllers = fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        let roots = controllers.flatten().map(|entry| entry.path());
+        let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
+        let groups = roots.map(|root| root.join(&self.name));
+        groups.filter(|group| group.is_dir()).collect()
+    }
+}
+
 impl Drop for Peer<'_> {
     fn drop(&mut self) {
         for arguments in [["rm", "--all", "--force"], ["rmi", "--all", "--force"]] {
             run::output(self.command("podman").args(arguments), None).ok();
+        }
+        for group in self.cgroups() {
+            remove_empty(&group);
         }
     }
 }
