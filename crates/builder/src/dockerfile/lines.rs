@@ -50,7 +50,8 @@ pub fn instructions(text: &str, escape: char) -> Result<Vec<Line>, String> {
     let mut rest = text.lines().enumerate();
     while let Some((index, line)) = rest.next() {
         let trimmed = line.trim();
-        if trimmed.starts_with('#') || (trimmed.is_empty() && open.is_none()) {
+        // Also between the lines of an instruction.
+        if trimmed.starts_with('#') || trimmed.is_empty() {
             continue;
         }
         let (number, mut whole) = open.take().unwrap_or((index + 1, String::new()));

@@ -10,6 +10,7 @@ WORKDIR $HOME_DIR
 COPY --chown=1000:1000 requirements*.txt ./
 RUN --mount=type=cache,target=/root/.cache pip install \
     # in between
+
     -r requirements.txt
 RUN ["echo", "it's"]
 
@@ -38,7 +39,7 @@ fn stages_are_read() {
     assert_eq!(first.from, "python:3.12-slim");
     assert_eq!(file.arguments["VERSION"], "3.12");
     let lines: Vec<usize> = first.instructions.iter().map(|it| it.line).collect();
-    assert_eq!(lines, [5, 6, 7, 8, 9, 12]);
+    assert_eq!(lines, [5, 6, 7, 8, 9, 13]);
     let actions = actions(TWO_STAGES);
     assert_eq!(
         actions[0],
