@@ -175,3 +175,26 @@ fn texts_that_follow_are_scripts_or_for_the_shell() {
     let programs: Vec<_> = runs.filter_map(|run| run.program.as_deref()).collect();
     assert_eq!(programs, ["#!/usr/bin/python3\n"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_file_is_read_or_refused(
+        text in "(?s)((FROM|RUN|COPY|ADD|ENV|ARG|LABEL|SHELL|ONBUILD|CMD|EXPOSE)[ \\t]|--mount=|type=|secret|<<-?'?EOF'?|\\nEOF\\n|\\[|\\]|[$]\\{?[A-Z]|[#%/:+?-]|[\\\\`'\"= \\n*]|\\PC){0,60}"
+    ) {
+        let env = ["A=a/b.c".to_owned()];
+        let arguments = BTreeMap::from([("B".to_owned(), "é".to_owned())]);
+        let scope = Scope::new(&env, &arguments, '\\');
+        let _ = (scope.word(&text), ignored(&text), instruction(&text));
+        if let Ok(file) = parse(&format!("FROM a\n{text}")) {
+            for instruction in file.stages.iter().flat_map(|stage| &stage.instructions) {
+                match &instruction.action {
+                    Action::Copy(copy) => drop(scope.copy(copy)),
+                    Action::Run(run) => drop(scope.mounts(&run.mounts)),
+                    Action::Env(list) | Action::Label(list) => drop(scope.pairs(list)),
+                    Action::Expose(words) => drop(scope.words(words)),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
