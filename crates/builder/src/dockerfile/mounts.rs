@@ -26,6 +26,12 @@ pub enum Mount {
         id: String,
         /// Where.
         target: String,
+        /// Its mode when it is new.
+        mode: u32,
+        /// Its user when it is new.
+        uid: u64,
+        /// Its group when it is new.
+        gid: u64,
     },
     /// A directory that is gone after the command.
     Tmpfs {
@@ -64,10 +70,10 @@ pub fn mount(text: &str) -> Result<Mount, String> {
         .remove("type")
         .unwrap_or_else(|| "bind".to_owned())
         .to_lowercase();
-    // Who may write how many builds of one service at a time, which is one; and what a kernel would be told of a mount.
+    // A service has one build at a time, so nothing is shared; and there is no kernel to be told how to mount.
     let without_meaning: &[&str] = match kind.as_str() {
         "bind" => &["rw", "readwrite", "ro", "readonly"],
-        "cache" => &["sharing", "ro", "readonly", "mode", "uid", "gid"],
+        "cache" => &["sharing", "ro", "readonly"],
         "tmpfs" => &["size"],
         _ => &[],
     };
@@ -90,6 +96,9 @@ pub fn mount(text: &str) -> Result<Mount, String> {
             Mount::Cache {
                 id: options.remove("id").unwrap_or_else(|| target.clone()),
                 target,
+                mode: number(&mut options, "mode", 8, 0o755)? as u32 & 0o7777,
+                uid: number(&mut options, "uid", 10, 0)?,
+                gid: number(&mut options, "gid", 10, 0)?,
             }
         }
         "tmpfs" => Mount::Tmpfs {
@@ -123,6 +132,14 @@ fn either(options: &mut Options, names: &[&str]) -> Option<String> {
         found = options.remove(*name).or(found);
     }
     found
+}
+
+fn number(options: &mut Options, name: &str, radix: u32, default: u64) -> Result<u64, String> {
+    let Some(text) = options.remove(name) else {
+        return Ok(default);
+    };
+    let number = u32::from_str_radix(&text, radix).map(u64::from);
+    number.map_err(|_| format!("RUN --mount has a {name} that is no number, `{text}`"))
 }
 
 fn target(options: &mut Options) -> Result<String, String> {
@@ -181,7 +198,9 @@ mod tests {
         );
         assert!(matches!(mount("target=.").unwrap(), Mount::Bind { target, .. } if target == "."));
         let cache = mount("type=cache,target=/root/.npm,sharing=locked").unwrap();
-        assert!(matches!(cache, Mount::Cache { id, .. } if id == "/root/.npm"));
+        assert!(
+            matches!(cache, Mount::Cache { id, mode: 0o755, uid: 0, .. } if id == "/root/.npm")
+        );
         let Mount::Secret(secret) = mount("type=secret,id=npmrc,required").unwrap() else {
             panic!()
         };
@@ -197,6 +216,7 @@ mod tests {
         for (text, expected) in [
             ("type=ssh", "type=ssh is not built here"),
             ("type=cache", "no target"),
+            ("type=cache,target=/x,mode=8", "mode that is no number"),
             ("type=secret", "neither an id nor a target"),
             ("type=bind,target=/x,colour=red", "no `colour`"),
             ("type=cache,from=build,target=/x", "begins with the files"),

@@ -36,9 +36,9 @@ pub struct Mounted {
     pub caches: Vec<(String, String)>,
 }
 
-/// Something that is in the lowest layer of a command.
+/// Something that is in the lowest layer of a command: a directory with its mode, user and group, or a link and what it names.
 enum Entry {
-    Directory(String),
+    Directory(String, (u32, u64, u64)),
     Link(String, String),
 }
 
@@ -73,18 +73,24 @@ impl Work<'_> {
         for (number, mount) in mounts.iter().enumerate() {
             match mount {
                 Mount::Bind { .. } => self.bind(&mut doing, mount, state, done).await?,
-                Mount::Cache { id, target } => {
+                Mount::Cache {
+                    id,
+                    target,
+                    mode,
+                    uid,
+                    gid,
+                } => {
                     let target = joined(&state.image.config.working_dir, target);
                     let key = Keep::cache_key(&self.request.service, id);
                     doing.mounted.layers.extend(self.keep.cache(&key).await?);
                     doing.mounted.caches.push((key, target.clone()));
                     doing.without.push(target.clone());
-                    entries.push(Entry::Directory(target));
+                    entries.push(Entry::Directory(target, (*mode, *uid, *gid)));
                 }
                 Mount::Tmpfs { target } => {
                     let target = joined(&state.image.config.working_dir, target);
                     doing.without.push(target.clone());
-                    entries.push(Entry::Directory(target));
+                    entries.push(Entry::Directory(target, (0o1777, 0, 0)));
                 }
                 Mount::Secret(secret) => {
                     if let Some(value) = self.secret(secret, &said).await? {
@@ -216,7 +222,10 @@ fn lowest(store: &ContentStore, entries: &[Entry]) -> Result<Layer, OciError> {
         header.set_mode(0o755);
         header.set_mtime(0);
         match entry {
-            Entry::Directory(path) => {
+            Entry::Directory(path, (mode, uid, gid)) => {
+                header.set_mode(*mode);
+                header.set_uid(*uid);
+                header.set_gid(*gid);
                 header.set_entry_type(tar::EntryType::Directory);
                 let path = format!("{}/", path.trim_matches('/'));
                 archive.append_data(&mut header, path, std::io::empty())

@@ -150,7 +150,8 @@ fn privileged_a_cache_is_there_in_the_next_build_and_not_in_the_image() {
         let request = new_service(&machine, source.path());
         let text = "FROM apron/python311\nCOPY version.txt /srv/\n\
              RUN --mount=type=cache,target=/srv/cache test -e /srv/cache/x && echo again || echo first; touch /srv/cache/x\n\
-             RUN test ! -e /srv/cache/x\n";
+             RUN test ! -e /srv/cache/x\nRUN useradd app\nUSER app\n\
+             RUN --mount=type=cache,target=/srv/own,uid=1000,mode=0700 touch /srv/own/y && test \"$(stat -c %a /srv/own)\" = 700\n";
         for (version, expected) in [("1", "[Build] first"), ("2", "[Build] again")] {
             std::fs::write(source.path().join("version.txt"), version).unwrap();
             let (result, said) = build(&machine, &request, text).await;
