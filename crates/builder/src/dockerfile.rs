@@ -10,7 +10,7 @@ mod words;
 
 pub use expand::{Scope, is_address, within_bounds};
 pub use ignore::ignored;
-pub use mounts::{Mount, Secret};
+pub use mounts::{Bind, Mount, Secret};
 pub use read::{instruction, parse};
 pub use words::quoted;
 

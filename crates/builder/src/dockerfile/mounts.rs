@@ -12,14 +12,7 @@ const SECRET_MODE: &str = "0400";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mount {
     /// Files of the source, of a stage or of an image.
-    Bind {
-        /// The stage or image; the source without it.
-        from: Option<String>,
-        /// What of it.
-        source: String,
-        /// Where.
-        target: String,
-    },
+    Bind(Bind),
     /// A directory that is there again in the next build.
     Cache {
         /// Its name; directories of one name are the same.
@@ -40,6 +33,17 @@ pub enum Mount {
     },
     /// A secret.
     Secret(Secret),
+}
+
+/// Files that a command sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The stage or image; the source without it.
+    pub from: Option<String>,
+    /// What of it.
+    pub source: String,
+    /// Where.
+    pub target: String,
 }
 
 /// A secret that a command may read.
@@ -81,11 +85,11 @@ pub fn mount(text: &str) -> Result<Mount, String> {
         options.remove(*name);
     }
     let mount = match kind.as_str() {
-        "bind" => Mount::Bind {
+        "bind" => Mount::Bind(Bind {
             from: options.remove("from"),
             source: either(&mut options, &["source", "src"]).unwrap_or_default(),
             target: target(&mut options)?,
-        },
+        }),
         "cache" => {
             if options.contains_key("from") || options.contains_key("source") {
                 return Err(
@@ -190,13 +194,13 @@ mod tests {
         let bind = mount("type=bind,source=package.json,target=package.json,rw").unwrap();
         assert_eq!(
             bind,
-            Mount::Bind {
+            Mount::Bind(Bind {
                 from: None,
                 source: "package.json".to_owned(),
                 target: "package.json".to_owned()
-            }
+            })
         );
-        assert!(matches!(mount("target=.").unwrap(), Mount::Bind { target, .. } if target == "."));
+        assert!(matches!(mount("target=.").unwrap(), Mount::Bind(bind) if bind.target == "."));
         let cache = mount("type=cache,target=/root/.npm,sharing=locked").unwrap();
         assert!(
             matches!(cache, Mount::Cache { id, mode: 0o755, uid: 0, .. } if id == "/root/.npm")

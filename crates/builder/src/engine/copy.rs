@@ -5,6 +5,7 @@ use super::pipeline::unpackable;
 use super::sandbox::{blocking, platform};
 use super::stages::{CONTEXT, Doing, OUTSIDE, Work, refuse};
 use super::state::{State, owner_command};
+use super::tools;
 use crate::dockerfile::{Copy, Text, is_address, quoted};
 use crate::plan::{Phase, Step};
 use apron_domain::Failure;
@@ -165,25 +166,13 @@ impl Work<'_> {
 
 /// A layer with the files whose content follows an instruction.
 fn of_texts(store: &ContentStore, texts: &[Text]) -> Result<Layer, OciError> {
-    let mut writer = store.layer_writer()?;
-    let mut archive = tar::Builder::new(&mut writer);
-    let directory = OUTSIDE.trim_start_matches('/');
-    let written = texts.iter().enumerate().try_for_each(|(number, text)| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.content.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        let path = format!("{directory}/texts/{number}/{}", text.name);
-        archive.append_data(&mut header, path, text.content.as_bytes())
-    });
-    written
-        .and_then(|()| archive.finish())
-        .map_err(|error| OciError::Io {
-            what: "write the files of a Dockerfile".to_owned(),
-            error,
-        })?;
-    drop(archive);
-    writer.finish()
+    tools::small_layer(store, "write the files of a Dockerfile", |archive| {
+        texts.iter().enumerate().try_for_each(|(number, text)| {
+            let path = format!("{OUTSIDE}/texts/{number}/{}", text.name);
+            let path = path.trim_start_matches('/');
+            tools::file(archive, path, text.content.as_bytes())
+        })
+    })
 }
 
 /// The commands of a copy, as root in the image.

@@ -10,11 +10,13 @@ use super::keep::Keep;
 use super::sandbox::{Finished, blocking, platform};
 use super::stages::{CONTEXT, Doing, OUTSIDE, Work, refuse};
 use super::state::State;
-use crate::dockerfile::{Form, Mount, Run, Secret, quoted};
+use super::tools;
+use crate::dockerfile::{Bind, Form, Mount, Run, Secret, quoted};
 use crate::plan::{Phase, Step};
 use apron_domain::Failure;
 use apron_oci::{ContentStore, Layer, OciError};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// Where secrets are while a command runs: in memory.
 const SECRETS: &str = "/dev/shm/.apron-secrets";
@@ -72,7 +74,7 @@ impl Work<'_> {
         let mut entries = Vec::new();
         for (number, mount) in mounts.iter().enumerate() {
             match mount {
-                Mount::Bind { .. } => self.bind(&mut doing, mount, state, done).await?,
+                Mount::Bind(bind) => self.bind(&mut doing, bind, state, done).await?,
                 Mount::Cache {
                     id,
                     target,
@@ -113,24 +115,16 @@ impl Work<'_> {
     async fn bind(
         &self,
         doing: &mut Doing,
-        mount: &Mount,
+        bind: &Bind,
         state: &State,
         done: &[State],
     ) -> Result<(), Failure> {
-        let Mount::Bind {
-            from,
-            source,
-            target,
-        } = mount
-        else {
-            return Ok(());
-        };
-        let source = relative(source);
+        let source = relative(&bind.source);
         if source.split('/').any(|part| part == "..") {
             let text = format!("RUN --mount: `{source}` leads out of the source");
             return Err(refuse(text));
         }
-        let (layers, content, at) = match from {
+        let (layers, content, at) = match &bind.from {
             Some(name) => {
                 let from = self.named(name, done, Some(state)).await?;
                 let text = format!("RUN --mount=from={name}");
@@ -145,7 +139,7 @@ impl Work<'_> {
                 (vec![self.context.clone()], content, CONTEXT)
             }
         };
-        let target = joined(&state.image.config.working_dir, target);
+        let target = joined(&state.image.config.working_dir, &bind.target);
         let bytes_max = self.sandbox.options.limits.result_bytes;
         let at = format!("{at}/{source}");
         for layer in layers {
@@ -214,36 +208,29 @@ fn given(
 
 /// The layer with directories and links that a command finds.
 fn lowest(store: &ContentStore, entries: &[Entry]) -> Result<Layer, OciError> {
-    let mut writer = store.layer_writer()?;
-    let mut archive = tar::Builder::new(&mut writer);
-    let written = entries.iter().try_for_each(|entry| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(0);
-        header.set_mode(0o755);
-        header.set_mtime(0);
-        match entry {
-            Entry::Directory(path, (mode, uid, gid)) => {
-                header.set_mode(*mode);
-                header.set_uid(*uid);
-                header.set_gid(*gid);
-                header.set_entry_type(tar::EntryType::Directory);
-                let path = format!("{}/", path.trim_matches('/'));
-                archive.append_data(&mut header, path, std::io::empty())
-            }
-            Entry::Link(path, target) => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                archive.append_link(&mut header, path.trim_matches('/'), target)
-            }
+    tools::small_layer(store, "write what a command finds", |archive| {
+        entries.iter().try_for_each(|entry| put(archive, entry))
+    })
+}
+
+fn put(archive: &mut tar::Builder<impl Write>, entry: &Entry) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mtime(0);
+    match entry {
+        Entry::Directory(path, (mode, uid, gid)) => {
+            header.set_mode(*mode);
+            header.set_uid(*uid);
+            header.set_gid(*gid);
+            header.set_entry_type(tar::EntryType::Directory);
+            let path = format!("{}/", path.trim_matches('/'));
+            archive.append_data(&mut header, path, io::empty())
         }
-    });
-    written
-        .and_then(|()| archive.finish())
-        .map_err(|error| OciError::Io {
-            what: "write what a command finds".to_owned(),
-            error,
-        })?;
-    drop(archive);
-    writer.finish()
+        Entry::Link(path, target) => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            archive.append_link(&mut header, path.trim_matches('/'), target)
+        }
+    }
 }
 
 /// What people are shown of a command.

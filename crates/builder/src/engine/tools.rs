@@ -3,7 +3,7 @@
 
 use super::keystore;
 use super::script::{SCRIPT, TOOLS};
-use apron_oci::{ContentStore, Layer, OciError};
+use apron_oci::{ContentStore, Layer, LayerWriter, OciError};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
@@ -75,42 +75,48 @@ pub fn layer(
     script: &str,
     certificates: Option<&[u8]>,
 ) -> Result<Layer, OciError> {
+    small_layer(store, "write the layer of a build's script", |archive| {
+        fill(archive, script, certificates)
+    })
+}
+
+/// A layer of what is put into its archive. Blocks.
+pub fn small_layer(
+    store: &ContentStore,
+    what: &str,
+    fill: impl FnOnce(&mut tar::Builder<&mut LayerWriter>) -> io::Result<()>,
+) -> Result<Layer, OciError> {
     let mut writer = store.layer_writer()?;
-    write(&mut writer, script, certificates).map_err(|error| OciError::Io {
-        what: "write the layer of a build's script".to_owned(),
+    let mut archive = tar::Builder::new(&mut writer);
+    let written = fill(&mut archive).and_then(|()| archive.finish());
+    drop(archive);
+    written.map_err(|error| OciError::Io {
+        what: what.to_owned(),
         error,
     })?;
     writer.finish()
 }
 
-fn write(into: impl Write, script: &str, certificates: Option<&[u8]>) -> io::Result<()> {
-    let mut archive = tar::Builder::new(into);
+fn fill(
+    archive: &mut tar::Builder<impl Write>,
+    script: &str,
+    certificates: Option<&[u8]>,
+) -> io::Result<()> {
     let directory = TOOLS.trim_start_matches('/');
     for (name, content) in [(SCRIPT, script), ("node.py", NODE)] {
-        file(
-            &mut archive,
-            &format!("{directory}/{name}"),
-            content.as_bytes(),
-        )?;
+        file(archive, &format!("{directory}/{name}"), content.as_bytes())?;
     }
-    file(
-        &mut archive,
-        "etc/dpkg/dpkg.cfg.d/apron-build",
-        DPKG.as_bytes(),
-    )?;
+    file(archive, "etc/dpkg/dpkg.cfg.d/apron-build", DPKG.as_bytes())?;
     if let Some(certificates) = certificates {
-        file(
-            &mut archive,
-            CERTIFICATES.trim_start_matches('/'),
-            certificates,
-        )?;
+        file(archive, CERTIFICATES.trim_start_matches('/'), certificates)?;
         let keystore = keystore::of_pem(certificates);
-        file(&mut archive, KEYSTORE.trim_start_matches('/'), &keystore)?;
+        file(archive, KEYSTORE.trim_start_matches('/'), &keystore)?;
     }
-    archive.finish()
+    Ok(())
 }
 
-fn file(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
+/// Puts a file into an archive that everybody may read.
+pub fn file(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
