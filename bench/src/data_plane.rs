@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use contender::Contender;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use work::{Sample, WORKS, Work};
 
@@ -50,14 +50,14 @@ pub fn built(name: &str) -> Result<PathBuf> {
 
 /// All samples of one contender and one work.
 struct Measured {
-    who: &'static str,
+    who: String,
     work: Work,
     samples: Vec<Sample>,
 }
 
 /// Memory of one contender in KiB.
 struct Idle {
-    who: &'static str,
+    who: String,
     alone: f64,
     with: f64,
 }
@@ -75,16 +75,21 @@ pub fn measure(runs: u32) -> Result<String> {
 /// Measures the works whose title has this text, of these contenders only; for trying something out.
 pub fn try_out(runs: u32, title: &str, contenders: &[String]) -> Result<String> {
     let application = application::start()?;
-    let known = contender::names()
-        .filter(|known| contenders.iter().any(|it| it.eq_ignore_ascii_case(known)));
-    let names: Vec<_> = known.collect();
-    ensure!(
-        names.len() == contenders.len(),
-        "the contenders are {}",
-        contender::names().collect::<Vec<_>>().join(", ")
-    );
+    let names: Option<Vec<_>> = contenders.iter().map(|it| known(it)).collect();
+    let names = names.with_context(|| {
+        let known = contender::names().collect::<Vec<_>>().join(", ");
+        format!(
+            "the contenders are {known} and the absolute path of another build of Apron's proxy"
+        )
+    })?;
     let (measured, _) = loaded(application, runs, &names, |it| it.contains(title))?;
     Ok(report::works(&measured))
+}
+
+/// The contender of this name, or the program at this path.
+fn known(wanted: &str) -> Option<&str> {
+    let program = Path::new(wanted).is_absolute().then_some(wanted);
+    program.or_else(|| contender::names().find(|name| wanted.eq_ignore_ascii_case(name)))
 }
 
 /// Runs every work against every contender, in turns and in an order that differs from turn to turn; answers how many
@@ -92,7 +97,7 @@ pub fn try_out(runs: u32, title: &str, contenders: &[String]) -> Result<String> 
 fn loaded(
     application: SocketAddr,
     runs: u32,
-    names: &[&'static str],
+    names: &[&str],
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(Vec<Measured>, u64)> {
     let contenders = names
@@ -106,13 +111,13 @@ fn loaded(
         let mut rows: Vec<_> = contenders
             .iter()
             .map(|contender| Measured {
-                who: contender.name,
+                who: contender.name.clone(),
                 work,
                 samples: Vec::new(),
             })
             .collect();
         let mut direct = Measured {
-            who: report::DIRECT,
+            who: report::DIRECT.to_owned(),
             work,
             samples: Vec::new(),
         };
@@ -176,7 +181,7 @@ fn idle_connections(application: SocketAddr) -> Result<Vec<Idle>> {
         drop(open);
         println!("    {name}: {:.1} KiB each", (with - alone) / IDLE as f64);
         rows.push(Idle {
-            who: contender.name,
+            who: contender.name.clone(),
             alone,
             with,
         });

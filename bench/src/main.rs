@@ -34,7 +34,7 @@ struct Arguments {
     /// Only the works of the data plane whose title has this text, and their tables only printed: for trying something out.
     #[arg(long, conflicts_with_all = ["only", "ratchet"])]
     work: Option<String>,
-    /// With `--work`: these contenders.
+    /// With `--work`: these contenders; the absolute path of a program is another build of Apron's proxy.
     #[arg(
         long,
         requires = "work",

@@ -28,7 +28,7 @@ pub const APRON: &str = "apron-proxy";
 /// A proxy that runs.
 pub struct Contender {
     /// Its name in the tables.
-    pub name: &'static str,
+    pub name: String,
     /// Where it takes TLS.
     pub https: SocketAddr,
     /// Where it takes plain HTTP.
@@ -98,12 +98,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Contender {
-    /// Starts a contender by its name.
+    /// Starts a contender by its name; the path of a program is another build of Apron's proxy.
     pub fn start(name: &str, application: SocketAddr) -> Result<Contender> {
         let directory = tempfile::tempdir()?;
         let identity = Identity::make()?;
         match PEERS.iter().find(|peer| peer.name == name) {
-            None => apron(directory, &identity, application),
+            None => apron(name, directory, &identity, application),
             Some(peer) => peer.start(directory, &identity, application),
         }
         .with_context(|| format!("{name} could not be measured"))
@@ -127,11 +127,15 @@ impl Contender {
 }
 
 fn apron(
+    name: &str,
     directory: tempfile::TempDir,
     identity: &Identity,
     application: SocketAddr,
 ) -> Result<Contender> {
-    let program = super::built("apron-proxy")?;
+    let program = match name {
+        APRON => super::built("apron-proxy")?,
+        path => path.into(),
+    };
     let setup = Setup {
         program: Program::Released(&program),
         directory: directory.path(),
@@ -141,7 +145,7 @@ fn apron(
     };
     let rig = Rig::start(&setup, identity)?;
     Ok(Contender {
-        name: APRON,
+        name: name.to_owned(),
         https: rig.https,
         plain: rig.plain,
         running: Running::Apron(rig),
@@ -181,7 +185,7 @@ impl Peer {
             .spawn()
             .context("it could not be started")?;
         let mut contender = Contender {
-            name: self.name,
+            name: self.name.to_owned(),
             https,
             plain,
             running: Running::Peer(child),

@@ -297,6 +297,8 @@ pub fn fixed_rate(
 ) -> Result<Vec<f64>> {
     let interval = Duration::from_secs_f64(connections as f64 / rate);
     let start = Instant::now() + Duration::from_millis(100);
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let request = request.as_bytes();
     let client = move |number: usize| -> Result<Vec<f64>> {
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -310,7 +312,7 @@ pub fn fixed_rate(
                 apron_e2e::wait::pace(early);
                 Instant::now()
             };
-            blocking_exchange(&mut stream)?;
+            blocking_exchange(&mut stream, request)?;
             times.push(began.elapsed().as_secs_f64() * 1e6);
             due += interval;
         }
@@ -331,9 +333,9 @@ pub fn fixed_rate(
     Ok(times)
 }
 
-fn blocking_exchange(stream: &mut std::net::TcpStream) -> Result<()> {
+fn blocking_exchange(stream: &mut std::net::TcpStream, request: &[u8]) -> Result<()> {
     use std::io::{Read, Write};
-    write!(stream, "GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")?;
+    stream.write_all(request)?;
     let (mut bytes, mut read) = ([0; 4 << 10], 0);
     loop {
         let more = stream.read(&mut bytes[read..])?;

@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn tables_say_how_apron_compares() {
-        let row = |who, cpu_us| Measured {
-            who,
+        let row = |who: &str, cpu_us| Measured {
+            who: who.to_owned(),
             work: Work::Plain,
             samples: vec![Sample {
                 cpu_us,

@@ -39,9 +39,6 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 /// Least time between two messages that a service has more requests than its instances may be given.
 const WANTED_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often lines of the access log are sent, unless there are many.
-const ACCESS_LOG_INTERVAL: Duration = Duration::from_millis(200);
-
 /// Bound of the drain after SIGTERM or SIGINT.
 pub const TERMINATE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -84,7 +81,6 @@ pub struct Link {
     wanted_ticks: Interval,
     brakes: Brakes,
     brake_ticks: Interval,
-    access_log_ticks: Interval,
     events: mpsc::Receiver<Event>,
     terminate: Signal,
     interrupt: Signal,
@@ -115,7 +111,6 @@ impl Link {
             wanted_ticks: ticks(WANTED_INTERVAL),
             brakes: Brakes::default(),
             brake_ticks: ticks(LOOK_INTERVAL),
-            access_log_ticks: ticks(ACCESS_LOG_INTERVAL),
             events,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -235,8 +230,7 @@ impl Link {
                 }
                 Some(event) = self.events.recv() => self.tell(event, &mut writer).await,
                 _ = self.wanted_ticks.tick(), if !self.wanting.is_empty() => self.tell_wanted(&mut writer).await,
-                _ = self.access_log_ticks.tick() => self.tell_access_log(&mut writer).await,
-                () = self.shared.access_log.full() => self.tell_access_log(&mut writer).await,
+                () = self.shared.access_log.ready() => self.tell_access_log(&mut writer).await,
                 workers = &mut *ended => {
                     // Nobody hears of it if this fails.
                     let _ = self.tell_access_log(&mut writer).await;
@@ -244,7 +238,7 @@ impl Link {
                     return LinkError::Ended(workers);
                 }
                 () = self.publisher.drained() => self.tell_drained(&mut writer).await,
-                _ = self.ticks.tick() => self.tell_statistics(&mut writer).await,
+                _ = self.ticks.tick() => self.tell_regularly(&mut writer).await,
                 Some(()) = self.terminate.recv() => { self.retire(TERMINATE_WITHIN); Ok(()) }
                 Some(()) = self.interrupt.recv() => { self.retire(TERMINATE_WITHIN); Ok(()) }
             };
@@ -394,8 +388,18 @@ impl Link {
                 self.shared.access_log.lose(&batch);
                 return Err(error);
             }
+            self.shared.access_log.recycle(batch);
         }
         Ok(())
+    }
+
+    /// Sends what is sent once a second. Lines of the access log are among it when they have waited for the control plane.
+    async fn tell_regularly<W: AsyncWriteExt + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> Result<(), LinkError> {
+        self.tell_access_log(writer).await?;
+        self.tell_statistics(writer).await
     }
 
     async fn tell_statistics<W: AsyncWriteExt + Unpin>(
@@ -404,10 +408,11 @@ impl Link {
     ) -> Result<(), LinkError> {
         let registry = self.publisher.registry();
         let statistics = self.traffic.statistics(&self.shared, registry);
-        match statistics.is_empty() {
-            true => Ok(()),
-            false => send(writer, &FromProxy::Statistics(statistics)).await,
+        if statistics.is_empty() {
+            self.shared.access_log.trim();
+            return Ok(());
         }
+        send(writer, &FromProxy::Statistics(statistics)).await
     }
 }
 

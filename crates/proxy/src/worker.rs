@@ -3,7 +3,6 @@
 pub mod accept;
 pub mod run;
 
-use crate::access::line::LINE_BYTES;
 use crate::access::{BUFFER_BYTES, Lines};
 use crate::clock::{Calendar, millis};
 use crate::deadline::Sweep;
@@ -239,20 +238,22 @@ impl Worker {
     pub fn log(&self, write: impl FnOnce(&mut Lines)) {
         let mut lines = self.lines.borrow_mut();
         if lines.bytes.capacity() == 0 {
-            lines.bytes.reserve(BUFFER_BYTES + BUFFER_BYTES / 8);
-            lines.entries.reserve(BUFFER_BYTES / LINE_BYTES);
+            *lines = self.shared.access_log.buffer();
         }
         write(&mut lines);
         if lines.bytes.len() >= BUFFER_BYTES {
-            self.shared.access_log.push(std::mem::take(&mut lines));
+            self.shared
+                .access_log
+                .push(std::mem::take(&mut lines), false);
         }
     }
 
-    /// Hands over the lines of the access log.
+    /// Hands over the lines of the access log, to be sent now.
     pub fn hand_over_lines(&self) {
         let mut lines = self.lines.borrow_mut();
         if !lines.entries.is_empty() {
-            self.shared.access_log.push(std::mem::take(&mut lines));
+            let lines = std::mem::take(&mut *lines);
+            self.shared.access_log.push(lines, true);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Lines on their way from the workers to the control plane.
 
-use super::{Entry, Lines};
+use super::line::LINE_BYTES;
+use super::{BUFFER_BYTES, Entry, Lines};
 use crate::decimal::{Moments, number};
 use apron_link::frame::MESSAGE_BYTES_MAX;
 use std::collections::VecDeque;
@@ -13,11 +14,14 @@ pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Bytes of lines in one message, about.
 const MESSAGE_BYTES: usize = 1 << 20;
 
+/// Most empty buffers that are kept: as many as are under way at the same time unless there is very much to log.
+const SPARE_MAX: usize = 4;
+
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: Mutex<Waiting>,
-    full: Notify,
+    ready: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ struct Waiting {
     parts: VecDeque<Lines>,
     bytes: usize,
     lost: u64,
+    /// Empty buffers for workers to write into.
+    spare: Vec<Lines>,
 }
 
 /// Lines of one message.
@@ -35,8 +41,8 @@ pub struct Batch {
 }
 
 impl Queue {
-    /// Takes over the lines of a worker.
-    pub fn push(&self, lines: Lines) {
+    /// Takes over the lines of a worker, to be sent now or when there are enough for a message.
+    pub fn push(&self, lines: Lines, now: bool) {
         let mut waiting = self.waiting();
         waiting.bytes += lines.bytes.len();
         waiting.parts.push_back(lines);
@@ -46,14 +52,44 @@ impl Queue {
             waiting.bytes -= oldest.bytes.len();
             waiting.lost += oldest.entries.len() as u64;
         }
-        if waiting.bytes >= MESSAGE_BYTES {
-            self.full.notify_one();
+        let enough = waiting.bytes >= MESSAGE_BYTES;
+        drop(waiting);
+        if now || enough {
+            self.ready.notify_one();
         }
     }
 
-    /// Waits until there is enough for a message that must not wait for its time.
-    pub async fn full(&self) {
-        self.full.notified().await;
+    /// Waits until there are lines to be sent.
+    pub async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// A buffer to write into. One that was used before is in the processor's cache, and its memory is there: a new one
+    /// has the kernel bring every page of it while a request is served.
+    pub fn buffer(&self) -> Lines {
+        let spare = self.waiting().spare.pop();
+        spare.unwrap_or_else(|| Lines {
+            bytes: Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 8),
+            entries: Vec::with_capacity(BUFFER_BYTES / LINE_BYTES),
+        })
+    }
+
+    /// Takes back the buffers of a batch that is sent.
+    pub fn recycle(&self, batch: Batch) {
+        for mut lines in batch.parts {
+            lines.bytes.clear();
+            lines.entries.clear();
+            let mut waiting = self.waiting();
+            if waiting.spare.len() < SPARE_MAX && lines.bytes.capacity() <= 2 * BUFFER_BYTES {
+                waiting.spare.push(lines);
+            }
+        }
+    }
+
+    /// Gives the memory of empty buffers back: there was nothing to log for a while.
+    pub fn trim(&self) {
+        let spare = std::mem::take(&mut self.waiting().spare);
+        drop(spare);
     }
 
     /// The oldest lines; `None` if there are none and none were lost.

@@ -83,8 +83,8 @@ fn lines_are_gathered_by_service_in_the_order_in_which_requests_ended() {
     log(&mut one, &b, 5, head("/5").as_bytes());
     log(&mut one, &a, 7, head("/7").as_bytes());
     log(&mut other, &a, 6, head("/6").as_bytes());
-    queue.push(one);
-    queue.push(other);
+    queue.push(one, true);
+    queue.push(other, true);
     let log = sent(&queue);
     let order: Vec<_> = log
         .services
@@ -138,7 +138,7 @@ fn the_oldest_lines_are_dropped_and_counted() {
         log(&mut lines, &service, at, head);
         // As if it were as long as fits.
         lines.bytes.resize(QUEUE_BYTES_MAX / 2, b' ');
-        queue.push(lines);
+        queue.push(lines, true);
     }
     let first = queue.take().unwrap();
     assert_eq!((first.lost, first.parts[0].entries[0].ended_ms), (1, 1));
@@ -158,7 +158,7 @@ proptest! {
             let (queue, service, mut lines) =
                 (Queue::default(), Arc::new(Service::new("a".into())), Lines::default());
             log(&mut lines, &service, 1, &head);
-            queue.push(lines);
+            queue.push(lines, true);
             let line = &sent(&queue).services[0].lines[0].1;
             let fields = fields(line);
             let heard = String::from_utf8_lossy(agent.trim_ascii()).into_owned();
@@ -166,4 +166,66 @@ proptest! {
             prop_assert_eq!(&fields["path"], "/\"\\");
         }
     }
+}
+
+#[test]
+fn buffers_that_were_sent_are_written_into_again_and_given_back_in_the_end() {
+    let (queue, service) = (Queue::default(), Arc::new(Service::new("a".into())));
+    let mut lines = queue.buffer();
+    let place = lines.bytes.as_ptr();
+    log(
+        &mut lines,
+        &service,
+        1,
+        b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    );
+    queue.push(lines, true);
+    queue.recycle(queue.take().unwrap());
+    let again = queue.buffer();
+    assert_eq!(again.bytes.as_ptr(), place);
+    assert!(again.bytes.is_empty() && again.entries.is_empty());
+
+    // As many as are usually under way are kept, and none of unusual size.
+    for _ in 0..2 * SPARE_MAX {
+        queue.push(queue.buffer(), false);
+    }
+    let mut large = queue.buffer();
+    large.bytes.reserve(4 * BUFFER_BYTES);
+    queue.push(large, false);
+    queue.recycle(queue.take().unwrap());
+    assert_eq!(queue.waiting().spare.len(), SPARE_MAX);
+    let usual = |lines: &Lines| lines.bytes.capacity() <= 2 * BUFFER_BYTES;
+    assert!(queue.waiting().spare.iter().all(usual));
+    queue.trim();
+    assert!(queue.waiting().spare.is_empty());
+}
+
+#[tokio::test]
+async fn lines_are_sent_when_they_are_handed_over_or_fill_a_message() {
+    let (queue, service) = (Queue::default(), Arc::new(Service::new("a".into())));
+    let ready = async || {
+        tokio::time::timeout(Duration::ZERO, queue.ready())
+            .await
+            .is_ok()
+    };
+    let full = || {
+        let mut lines = queue.buffer();
+        log(
+            &mut lines,
+            &service,
+            1,
+            b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        );
+        lines.bytes.resize(BUFFER_BYTES, b' ');
+        lines
+    };
+    queue.push(full(), false);
+    assert!(!ready().await);
+    queue.push(full(), true);
+    assert!(ready().await);
+    for _ in 2..MESSAGE_BYTES / BUFFER_BYTES {
+        assert!(!ready().await);
+        queue.push(full(), false);
+    }
+    assert!(ready().await);
 }
