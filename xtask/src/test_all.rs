@@ -103,14 +103,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(workspace::root());
-    command
-}
-
 fn format() -> Result<()> {
-    process::capture(cargo().args(["fmt", "--all", "--check"]))
+    process::capture(workspace::cargo().args(["fmt", "--all", "--check"]))
         .map(drop)
         .context("run `cargo fmt --all`")?;
     process::capture(
@@ -123,7 +117,7 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     say("clippy");
-    process::show(cargo().args([
+    process::show(workspace::cargo().args([
         "clippy",
         "--quiet",
         "--workspace",
@@ -138,7 +132,7 @@ fn clippy() -> Result<()> {
 /// Builds programs, tests and examples in one go, so that every later step finds the same artefacts.
 fn build() -> Result<()> {
     say("building programs and tests (some minutes the first time)");
-    process::show(cargo().args([
+    process::show(workspace::cargo().args([
         "build",
         "--quiet",
         "--workspace",
@@ -161,8 +155,8 @@ const END_TO_END_PARALLEL: &str = "3";
 
 /// Runs a suite with cargo-nextest, or with the plain test runner where that is not installed.
 fn tests(suite: Suite) -> Result<Tally> {
-    let with_nextest = process::capture(cargo().args(["nextest", "--version"])).is_ok();
-    let mut command = cargo();
+    let with_nextest = process::capture(workspace::cargo().args(["nextest", "--version"])).is_ok();
+    let mut command = workspace::cargo();
     if with_nextest {
         command.args([
             "nextest",

@@ -31,19 +31,15 @@ pub fn run() -> Result<()> {
 /// Builds the three programs for real use and returns the path of `apron`.
 pub fn build() -> Result<PathBuf> {
     say("building (some minutes the first time)");
-    process::show(
-        Command::new(env!("CARGO"))
-            .current_dir(workspace::root())
-            .args([
-                "build",
-                "--release",
-                "-p",
-                "apron",
-                "-p",
-                "apron-proxy",
-                "-p",
-                "apron-shim",
-            ]),
-    )?;
+    process::show(workspace::cargo().args([
+        "build",
+        "--release",
+        "-p",
+        "apron",
+        "-p",
+        "apron-proxy",
+        "-p",
+        "apron-shim",
+    ]))?;
     Ok(workspace::target().join("release/apron"))
 }

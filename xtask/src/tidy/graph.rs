@@ -5,7 +5,6 @@ use crate::{process, workspace};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::process::Command;
 
 /// The platform the programs are for.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
@@ -74,12 +73,8 @@ pub fn load() -> Result<Graph> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<String> {
-    process::capture(
-        Command::new(env!("CARGO"))
-            .args(arguments)
-            .current_dir(workspace::root()),
-    )
-    .context("the dependencies could not be listed; is Cargo.lock up to date?")
+    process::capture(workspace::cargo().args(arguments))
+        .context("the dependencies could not be listed; is Cargo.lock up to date?")
 }
 
 /// A line of the form `name v1.2.3 (proc-macro)<tab>licence`; nothing for a package of the workspace, which has a path.
