@@ -8,6 +8,7 @@ use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{
     Certificate, FromProxy, Route, RouteState, RouteTable, ToProxy, Upstream, VERSION,
 };
+use apron_node::prompt;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -185,7 +186,7 @@ fn inherited(program: &Path, setup: &Setup<'_>, socket: &Path) -> Result<Started
         .args(["--workers", &https.len().to_string(), "--log", "error"])
         .stdin(Stdio::null());
     set_inheritable(FdFlags::empty())?;
-    let child = command.spawn();
+    let child = prompt::spawn(&mut command);
     set_inheritable(FdFlags::CLOEXEC)?;
     let child = child.with_context(|| format!("{} did not start", program.display()))?;
     let port = |list: &[TcpListener]| list[0].local_addr().map(|address| address.port());

@@ -352,6 +352,7 @@ fn listen(paths: &Paths, config: &Config) -> Result<Doors> {
         .with_context(|| format!("cannot listen on {}", paths.link().display()))?;
     let proxy = ProxyConfig {
         program: sibling("apron-proxy")?,
+        spawn: apron_node::prompt::spawn,
         link: paths.link(),
         data: paths.proxy_data(),
         state: paths.proxy_state(),

@@ -22,6 +22,7 @@ mod node;
 mod plan;
 mod pool;
 mod probe;
+pub mod prompt;
 mod purge;
 mod requirements;
 mod users;

@@ -1,7 +1,7 @@
 //! Another program of the proxy is installed: it takes over, the old one finishes what it has, and neither's end loses a
 //! request.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use apron_e2e::http::Connection;
 use apron_e2e::images::EchoImage;
 use apron_e2e::load::Load;
@@ -53,6 +53,29 @@ fn one_proxy(platform: &Platform) -> Result<Process> {
     })
 }
 
+/// All threads of the proxy have the short slice of decision 0047, where the kernel has slices (Linux 6.12) and shows them.
+fn ensure_that_it_runs_at_once(proxy: &Process) -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    let version = (numbers.next(), numbers.next());
+    let (Some(Ok(major)), Some(Ok(minor))) = version else {
+        bail!("the kernel calls itself {release:?}");
+    };
+    if (major, minor) < (6, 12) {
+        return Ok(());
+    }
+    for thread in fs::read_dir(format!("/proc/{}/task", proxy.pid))? {
+        // A kernel may be built without this file.
+        let Ok(text) = fs::read_to_string(thread?.path().join("sched")) else {
+            continue;
+        };
+        let line = text.lines().find(|line| line.starts_with("se.slice"));
+        let line = line.context("the scheduler shows no slice")?;
+        ensure!(line.ends_with(" 300000"), "{line}");
+    }
+    Ok(())
+}
+
 #[test]
 fn two_upgrades_under_load_fail_no_request_and_leave_one_proxy() -> Result<()> {
     let (platform, service) = platform()?;
@@ -65,6 +88,7 @@ fn two_upgrades_under_load_fail_no_request_and_leave_one_proxy() -> Result<()> {
         answered_again(&load).with_context(|| format!("upgrade {round}"))?;
         let after = one_proxy(&platform)?;
         ensure!(after.pid != before.pid, "{before:?} was not replaced");
+        ensure_that_it_runs_at_once(&after)?;
     }
     load.finish_without_failure()?;
     // Asked again, it changes nothing.

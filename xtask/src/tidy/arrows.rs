@@ -65,7 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("apron-e2e", &[]),
-    ("apron-bench", &["apron-e2e", "apron-link"]),
+    ("apron-bench", &["apron-e2e", "apron-link", "apron-node"]),
     ("xtask", &[]),
 ];
 

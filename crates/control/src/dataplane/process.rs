@@ -14,6 +14,7 @@ use state::{Known, State};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 pub use state::{Look, end_running, last_look};
@@ -24,6 +25,8 @@ pub use supervisor::{Upgrades, supervise};
 pub struct ProxyConfig {
     /// The program.
     pub program: PathBuf,
+    /// Starts it; how the machine treats the process is the caller's to say.
+    pub spawn: fn(&mut Command) -> io::Result<Child>,
     /// The control plane's socket it connects to.
     pub link: PathBuf,
     /// The directory where it keeps the last route table; made here and given to its user.

@@ -45,7 +45,7 @@ impl Process {
             error,
         };
         let child = command(config, listeners)
-            .and_then(|mut command| command.spawn())
+            .and_then(|mut command| (config.spawn)(&mut command))
             .map_err(failed)?;
         let pid = i32::try_from(child.id()).map_err(|e| failed(io::Error::other(e)))?;
         let process = open(pid).and_then(|pidfd| Process::watch(pid, pidfd, Some(child)));
