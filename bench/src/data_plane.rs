@@ -6,6 +6,7 @@ pub mod instructions;
 mod load;
 mod report;
 mod rig;
+pub mod training;
 mod work;
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,6 +32,9 @@ const IDLE: usize = 7_000;
 
 /// How long memory may take to be given back after the last request.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// Apron's proxy among the programs.
+const PROXY: &str = "apron-proxy";
 
 /// A program that was built for release, whatever the profile of the measurements themselves.
 pub fn built(name: &str) -> Result<PathBuf> {
@@ -63,13 +67,18 @@ struct Idle {
 }
 
 /// Measures everything and answers it in Markdown.
-pub fn measure(runs: u32) -> Result<String> {
+pub fn measure(runs: u32, proxy: Option<&Path>) -> Result<String> {
+    let build = match proxy {
+        Some(_) => report::SHIPPED,
+        None => report::BUILT,
+    };
+    let proxy = proxy.map_or_else(|| built(PROXY), |named| Ok(named.to_owned()))?;
     let application = application::start()?;
     let runs = (runs / RUNS_DIVISOR).max(RUNS_MIN);
-    let idle = idle_connections(application)?;
+    let idle = idle_connections(&proxy, application)?;
     let names: Vec<_> = contender::names().collect();
-    let (measured, logged) = loaded(application, runs, &names, |_| true)?;
-    Ok(report::render(&measured, &idle, runs, logged))
+    let (measured, logged) = loaded(&proxy, application, runs, &names, |_| true)?;
+    Ok(report::render(&measured, &idle, runs, logged, build))
 }
 
 /// Measures the works whose title has this text, of these contenders only; for trying something out.
@@ -82,7 +91,9 @@ pub fn try_out(runs: u32, title: &str, contenders: &[String]) -> Result<String> 
             "the contenders are {known} and the absolute path of another build of Apron's proxy"
         )
     })?;
-    let (measured, _) = loaded(application, runs, &names, |it| it.contains(title))?;
+    let (measured, _) = loaded(&built(PROXY)?, application, runs, &names, |it| {
+        it.contains(title)
+    })?;
     Ok(report::works(&measured))
 }
 
@@ -95,6 +106,7 @@ fn known(wanted: &str) -> Option<&str> {
 /// Runs every work against every contender, in turns and in an order that differs from turn to turn; answers how many
 /// lines Apron's access log got, too.
 fn loaded(
+    proxy: &Path,
     application: SocketAddr,
     runs: u32,
     names: &[&str],
@@ -102,7 +114,7 @@ fn loaded(
 ) -> Result<(Vec<Measured>, u64)> {
     let contenders = names
         .iter()
-        .map(|name| Contender::start(name, application))
+        .map(|name| Contender::start(name, proxy, application))
         .collect::<Result<Vec<_>>>()?;
     let mut measured = Vec::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
@@ -160,14 +172,14 @@ fn order(count: usize, seed: u64) -> Vec<usize> {
 }
 
 /// Memory with many idle TLS connections, of each contender on its own.
-fn idle_connections(application: SocketAddr) -> Result<Vec<Idle>> {
+fn idle_connections(proxy: &Path, application: SocketAddr) -> Result<Vec<Idle>> {
     println!("    idle TLS connections");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let mut rows = Vec::new();
     for name in contender::names() {
-        let contender = Contender::start(name, application)?;
+        let contender = Contender::start(name, proxy, application)?;
         let target = load::Target {
             address: contender.https,
             tls: Some(load::tls("http/1.1")?),

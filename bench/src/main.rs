@@ -34,6 +34,12 @@ struct Arguments {
     /// Only the works of the data plane whose title has this text, and their tables only printed: for trying something out.
     #[arg(long, conflicts_with_all = ["only", "ratchet"])]
     work: Option<String>,
+    /// The build of Apron's proxy that the data plane is measured with; the one next to this program if none is named.
+    #[arg(long, conflicts_with_all = ["ratchet", "work"])]
+    proxy: Option<std::path::PathBuf>,
+    /// Only train this build of Apron's proxy, which counts what it does and writes it down when it ends.
+    #[arg(long, conflicts_with_all = ["only", "ratchet", "work"])]
+    train: Option<std::path::PathBuf>,
     /// With `--work`: these contenders; the absolute path of a program is another build of Apron's proxy.
     #[arg(
         long,
@@ -48,30 +54,35 @@ struct Arguments {
 }
 
 /// One measurement: its name, and what it answers in Markdown.
-type Measurement = (&'static str, fn(u32) -> Result<String>);
+type Measurement = (&'static str, fn(&Arguments) -> Result<String>);
 
 const MEASUREMENTS: [Measurement; 11] = [
-    ("update", |runs| Ok(update::measure(runs)?.render())),
-    ("start", |runs| Ok(examples::start(runs)?.render())),
-    ("thaw", |runs| Ok(examples::thaw(runs)?.render())),
-    ("unpack", |runs| Ok(examples::unpack(runs)?.render())),
-    ("build", |runs| Ok(build::measure(runs)?.render())),
-    ("neighbour", |runs| {
-        Ok(build::measure_neighbour(runs)?.render())
+    ("update", |it| Ok(update::measure(it.runs)?.render())),
+    ("start", |it| Ok(examples::start(it.runs)?.render())),
+    ("thaw", |it| Ok(examples::thaw(it.runs)?.render())),
+    ("unpack", |it| Ok(examples::unpack(it.runs)?.render())),
+    ("build", |it| Ok(build::measure(it.runs)?.render())),
+    ("neighbour", |it| {
+        Ok(build::measure_neighbour(it.runs)?.render())
     }),
-    ("memory", |runs| Ok(memory::measure(runs)?.render())),
-    ("scaling", scaling::measure),
+    ("memory", |it| Ok(memory::measure(it.runs)?.render())),
+    ("scaling", |it| scaling::measure(it.runs)),
     ("api", |_| api::measure()),
-    ("instructions", |runs| {
-        Ok(data_plane::instructions::measure(runs)?.render())
+    ("instructions", |it| {
+        Ok(data_plane::instructions::measure(it.runs)?.render())
     }),
-    ("data-plane", data_plane::measure),
+    ("data-plane", |it| {
+        data_plane::measure(it.runs, it.proxy.as_deref())
+    }),
 ];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.ratchet {
         return data_plane::instructions::ratchet(arguments.keep, arguments.profiles.as_deref());
+    }
+    if let Some(program) = &arguments.train {
+        return data_plane::training::train(program);
     }
     if let Some(work) = &arguments.work {
         let tables = data_plane::try_out(arguments.runs, work, &arguments.contenders)?;
@@ -80,7 +91,7 @@ fn main() -> Result<()> {
     }
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let file = assets::checkout().join("bench/results.md");
-    let mut text = match arguments.only {
+    let mut text = match &arguments.only {
         Some(_) => fs::read_to_string(&file)
             .with_context(|| format!("could not read {}", file.display()))?,
         None => {
@@ -92,7 +103,7 @@ fn main() -> Result<()> {
     for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| wanted(name)) {
         println!("==> measuring {name}");
         let rendered =
-            measure(arguments.runs).with_context(|| format!("the measurement {name} failed"))?;
+            measure(&arguments).with_context(|| format!("the measurement {name} failed"))?;
         println!("{rendered}");
         text = with_sections(&text, &rendered);
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Apron next to its peers, in one run.
 
 use crate::process::{self, say};
+use crate::tuned::{self, Compiler};
 use crate::{assets, machine, packages, up, workspace};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub struct Options {
     /// Only this measurement: update, start, thaw, unpack, build, memory, scaling, api, instructions or data-plane.
     #[arg(long)]
     only: Option<String>,
+    /// Measure the proxy as `cargo build` makes it, and not as it is shipped, optimised by profile.
+    #[arg(long)]
+    unprofiled: bool,
     /// Only count the data plane's instructions and compare them with `bench/instructions.json`; needs no root.
     #[arg(long)]
     ratchet: bool,
@@ -41,6 +45,7 @@ pub fn run(options: &Options) -> Result<()> {
         packages::SAMPLE,
         packages::TESTS,
         packages::PEERS,
+        packages::LOAD,
         packages::DATA_PLANE_PEERS,
     ])?;
     machine::check()?;
@@ -53,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The data plane needs nothing of the rest of the platform, and no root.
 fn data_plane(options: &Options) -> Result<()> {
-    packages::install_missing(&[packages::BUILD, packages::DATA_PLANE_PEERS])?;
+    packages::install_missing(&[packages::BUILD, packages::LOAD, packages::DATA_PLANE_PEERS])?;
     assets::prepare_peers()?;
     build()?;
     measure(options)
@@ -61,11 +66,10 @@ fn data_plane(options: &Options) -> Result<()> {
 
 /// Builds the measurements for release. All of them at once, whichever is asked for: a choice of packages is a choice of their
 /// dependencies' features, and another one would build the dependencies anew.
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     say("building the measurements");
-    let mut build = Command::new(env!("CARGO"));
+    let mut build = workspace::cargo();
     build
-        .current_dir(workspace::root())
         .args(["build", "--release", "--quiet", "--locked"])
         .args(["-p", "apron-bench", "-p", "apron-builder"])
         .args(["-p", "apron-node", "-p", "apron-oci"])
@@ -80,7 +84,12 @@ fn measure(options: &Options) -> Result<()> {
         .arg("--runs")
         .arg(options.runs.to_string())
         .current_dir(workspace::root());
-    if let Some(only) = &options.only {
+    let only = options.only.as_deref();
+    if matches!(only, None | Some("data-plane")) && !options.unprofiled {
+        let proxy = tuned::build(&Compiler::ask()?)?;
+        command.arg("--proxy").arg(proxy);
+    }
+    if let Some(only) = only {
         command.arg("--only").arg(only);
     }
     process::show(&mut command)
@@ -88,8 +97,8 @@ fn measure(options: &Options) -> Result<()> {
 
 /// Builds the proxy for release and counts its instructions.
 pub fn count(arguments: &[&str]) -> Result<()> {
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(workspace::root()).args([
+    let mut build = workspace::cargo();
+    build.args([
         "build",
         "--release",
         "--quiet",
@@ -101,8 +110,8 @@ pub fn count(arguments: &[&str]) -> Result<()> {
     ]);
     process::show(&mut build)?;
     // With everything, as the tests build it: alone it would have other features and build its dependencies once more.
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(workspace::root()).args([
+    let mut build = workspace::cargo();
+    build.args([
         "build",
         "--quiet",
         "--locked",

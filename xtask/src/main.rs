@@ -2,11 +2,13 @@
 
 mod assets;
 mod bench;
+mod dist;
 mod machine;
 mod packages;
 mod process;
 mod test_all;
 mod tidy;
+mod tuned;
 mod up;
 mod workspace;
 
@@ -29,6 +31,8 @@ enum Command {
     Test(test_all::Options),
     /// Run the checks that need no compiler: imports, sizes, words, links, licences.
     Tidy,
+    /// Build the programs for other machines, the proxy optimised by profile, and pack them into `target/dist`.
+    Dist,
     /// Make what the end-to-end tests need: clients, base image, test application.
     Prepare,
     /// Measure Apron next to its peers and write `bench/results.md`.
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Up => up::run(),
         Command::Test(options) => test_all::run(&options),
         Command::Tidy => tidy::run(),
+        Command::Dist => dist::run(),
         Command::Prepare => assets::prepare_all(),
         Command::Bench(options) => bench::run(&options),
     };

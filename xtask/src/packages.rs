@@ -102,12 +102,16 @@ pub const PEERS: &[Package] = &[
     package("umoci", "umoci", "peer: unpacking images"),
 ];
 
-/// What the data plane is compared with, and the clients that do it.
+/// The clients that load the data plane.
+pub const LOAD: &[Package] = &[
+    package("wrk", "wrk", "client for HTTP/1.1"),
+    package("nghttp2-client", "h2load", "client for HTTP/2"),
+];
+
+/// What the data plane is compared with.
 pub const DATA_PLANE_PEERS: &[Package] = &[
     package("nginx", "/usr/sbin/nginx", "peer: proxy"),
     package("haproxy", "/usr/sbin/haproxy", "peer: proxy"),
-    package("wrk", "wrk", "client for HTTP/1.1"),
-    package("nghttp2-client", "h2load", "client for HTTP/2"),
     package(
         "valgrind",
         "valgrind",
@@ -142,11 +146,22 @@ pub fn install_missing(groups: &[&[Package]]) -> Result<()> {
 
 /// Installs packages whether they seem to be there or not, and says which and why.
 pub fn install(packages: &[&Package]) -> Result<()> {
-    for package in packages {
-        say(format!("installing {} ({})", package.name, package.purpose));
+    let named: Vec<_> = packages.iter().map(|it| (it.name, it.purpose)).collect();
+    install_named(&named)
+}
+
+/// Installs a package whose name is found out while this runs, and says what for.
+pub fn install_one(name: &str, purpose: &str) -> Result<()> {
+    install_named(&[(name, purpose)])
+}
+
+/// Installs packages by their names, each with what it is for.
+fn install_named(packages: &[(&str, &str)]) -> Result<()> {
+    for (name, purpose) in packages {
+        say(format!("installing {name} ({purpose})"));
     }
+    let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
     if !process::exists("apt-get") {
-        let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
         bail!(
             "this machine has no apt-get; install what corresponds to these Debian packages and run this again: {}",
             names.join(", ")
@@ -155,7 +170,7 @@ pub fn install(packages: &[&Package]) -> Result<()> {
     apt(&["update", "-qq"])
         .context("the package lists could not be brought up to date; is the network reachable?")?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    arguments.extend(packages.iter().map(|package| package.name));
+    arguments.extend(names);
     apt(&arguments).context("packages could not be installed; the lines above say which")?;
     Ok(())
 }

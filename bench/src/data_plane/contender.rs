@@ -4,6 +4,7 @@
 use super::rig::{HOST, Identity, Program, Rig, Setup, other_host};
 use anyhow::{Context as _, Result, ensure};
 use apron_e2e::{assets, wait};
+use apron_link::proxy::UpstreamProtocol;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::fs;
@@ -98,15 +99,36 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Contender {
-    /// Starts a contender by its name; the path of a program is another build of Apron's proxy.
-    pub fn start(name: &str, application: SocketAddr) -> Result<Contender> {
-        let directory = tempfile::tempdir()?;
-        let identity = Identity::make()?;
+    /// Starts a contender by its name: Apron's own is `proxy`, and the path of a program is another build of it.
+    pub fn start(name: &str, proxy: &Path, application: SocketAddr) -> Result<Contender> {
         match PEERS.iter().find(|peer| peer.name == name) {
-            None => apron(name, directory, &identity, application),
-            Some(peer) => peer.start(directory, &identity, application),
+            None => {
+                let program = match name {
+                    APRON => proxy,
+                    path => Path::new(path),
+                };
+                apron(name, program, application, UpstreamProtocol::Http1)
+            }
+            Some(peer) => peer.start(application),
         }
         .with_context(|| format!("{name} could not be measured"))
+    }
+
+    /// Starts a build of Apron's proxy that counts what it does.
+    pub fn instrumented(
+        program: &Path,
+        application: SocketAddr,
+        protocol: UpstreamProtocol,
+    ) -> Result<Contender> {
+        apron("the build that counts", program, application, protocol)
+    }
+
+    /// Asks Apron's proxy to end in order, and waits until it has; a peer is ended as always.
+    pub fn end(mut self) -> Result<()> {
+        match &mut self.running {
+            Running::Apron(rig) => rig.end(),
+            Running::Peer(_) => Ok(()),
+        }
     }
 
     /// The process that was started.
@@ -128,22 +150,20 @@ impl Contender {
 
 fn apron(
     name: &str,
-    directory: tempfile::TempDir,
-    identity: &Identity,
+    program: &Path,
     application: SocketAddr,
+    protocol: UpstreamProtocol,
 ) -> Result<Contender> {
-    let program = match name {
-        APRON => super::built("apron-proxy")?,
-        path => path.into(),
-    };
+    let directory = tempfile::tempdir()?;
     let setup = Setup {
-        program: Program::Released(&program),
+        program: Program::Released(program),
         directory: directory.path(),
         workers: WORKERS,
         other_services: OTHER_SERVICES,
         application,
+        protocol,
     };
-    let rig = Rig::start(&setup, identity)?;
+    let rig = Rig::start(&setup, &Identity::make()?)?;
     Ok(Contender {
         name: name.to_owned(),
         https: rig.https,
@@ -154,12 +174,8 @@ fn apron(
 }
 
 impl Peer {
-    fn start(
-        &self,
-        directory: tempfile::TempDir,
-        identity: &Identity,
-        application: SocketAddr,
-    ) -> Result<Contender> {
+    fn start(&self, application: SocketAddr) -> Result<Contender> {
+        let directory = tempfile::tempdir()?;
         let (https, plain) = (free_address()?, free_address()?);
         let file = directory.path().join(self.configuration);
         let template = assets::checkout()
@@ -167,7 +183,7 @@ impl Peer {
             .join(self.configuration);
         let template = fs::read_to_string(&template)
             .with_context(|| format!("{} cannot be read", template.display()))?;
-        write_files(directory.path(), identity)?;
+        write_files(directory.path(), &Identity::make()?)?;
         let text = template
             .replace("{{directory}}", &directory.path().display().to_string())
             .replace("{{workers}}", &WORKERS.to_string())

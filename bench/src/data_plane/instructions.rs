@@ -10,6 +10,7 @@ use super::{application, load};
 use crate::table::{Row, Table};
 use anyhow::{Context as _, Result, bail};
 use apron_e2e::assets;
+use apron_link::proxy::UpstreamProtocol;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ fn count_all(profiles: Option<&Path>) -> Result<Option<Vec<(&'static str, f64)>>
         workers: 1,
         other_services: OTHER_SERVICES,
         application,
+        protocol: UpstreamProtocol::Http1,
     };
     let rig = Rig::start(&setup, &identity)?;
     let counter = Counter {

@@ -85,7 +85,8 @@ pub fn tls(protocol: &str) -> Result<Arc<ClientConfig>> {
 }
 
 impl Target {
-    async fn connect(&self) -> Result<Box<dyn Bytes>> {
+    /// Connects.
+    pub async fn connect(&self) -> Result<Box<dyn Bytes>> {
         let stream = TcpStream::connect(self.address)
             .await
             .context("no connection")?;
@@ -158,11 +159,16 @@ pub enum Clients {
 impl Clients {
     /// Connects with HTTP/1.1.
     pub async fn http1(target: &Target, connections: usize) -> Result<Clients> {
+        Self::asking(target.request(), target, connections).await
+    }
+
+    /// Connects with HTTP/1.1 to make this request.
+    pub async fn asking(request: String, target: &Target, connections: usize) -> Result<Clients> {
         let mut open = Vec::new();
         for _ in 0..connections {
             open.push(target.connect().await?);
         }
-        Ok(Clients::Http1(target.request(), open))
+        Ok(Clients::Http1(request, open))
     }
 
     /// Connects with HTTP/2.
@@ -228,7 +234,8 @@ async fn exchanges2(
     Ok(())
 }
 
-async fn all<T: 'static>(mut tasks: JoinSet<Result<T>>) -> Result<Vec<T>> {
+/// The results of all clients, or the first failure.
+pub async fn all<T: 'static>(mut tasks: JoinSet<Result<T>>) -> Result<Vec<T>> {
     let mut results = Vec::new();
     while let Some(ended) = tasks.join_next().await {
         results.push(ended.context("a client panicked")??);

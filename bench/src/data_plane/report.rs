@@ -14,12 +14,17 @@ const IDLE_GOAL_KIB: f64 = 17.0;
 /// Most time a request at the fixed rate may take on top of the application's, as a share of nginx's.
 const ADDED_GOAL: f64 = 0.75;
 
-/// Everything in Markdown.
-pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64) -> String {
+/// How Apron's proxy was built.
+pub const SHIPPED: &str =
+    "is the one of `cargo xtask dist`, optimised by a profile of these works and of others";
+pub const BUILT: &str = "is the one of `cargo build --release`";
+
+/// Everything in Markdown; `build` says how Apron's proxy was built.
+pub fn render(measured: &[Measured], idle: &[Idle], runs: u32, logged: u64, build: &str) -> String {
     let mut text = goals(measured, idle);
     let _ = write!(
         text,
-        "\nEvery contender routes 10,000 services, has two threads and the same application behind it. {runs} runs of each \
+        "\nApron's proxy {build}. Every contender routes 10,000 services, has two threads and the same application behind it. {runs} runs of each \
          work, {} at the fixed rate, in turns and in random order; medians. Ratios are medians, too, of the ratios within one turn: what \
          the machine did meanwhile is in both. Processor time is what the scheduler accounts to the proxy's \
          processes. Apron and nginx write their access logs (Apron's to its control plane, which got {logged} lines), the \
@@ -212,7 +217,7 @@ mod tests {
             }],
         };
         let measured = [row(APRON, 10.0), row("nginx", 20.0), row("HAProxy", 40.0)];
-        let text = render(&measured, &[], 1, 0);
+        let text = render(&measured, &[], 1, 0, BUILT);
         let line = format!("| {} | 0.50 | 0.75 | 0.25 | 0.70 |", title(Work::Plain));
         assert!(text.contains(&line), "{text}");
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);

@@ -1,15 +1,17 @@
 //! `apron-proxy` with a control plane that only hands it its table: listeners, a certificate for [`HOST`], one route to
 //! the application that is measured and as many others as a table has.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use apron_e2e::wait;
 use apron_link::environment;
 use apron_link::frame::{Decoder, encode};
 use apron_link::proxy::{
-    Certificate, FromProxy, Route, RouteState, RouteTable, ToProxy, Upstream, VERSION,
+    Certificate, FromProxy, Route, RouteState, RouteTable, ToProxy, Upstream, UpstreamProtocol,
+    VERSION,
 };
 use apron_node::prompt;
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
@@ -25,6 +27,9 @@ pub const HOST: &str = "localhost";
 
 /// Longest time the proxy may take to start, also on a machine that only counts.
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time it may take to end.
+const END_MAX: Duration = Duration::from_secs(60);
 
 /// Connections that wait to be accepted, per listener.
 const BACKLOG: i32 = 4_096;
@@ -73,6 +78,8 @@ pub struct Setup<'a> {
     pub other_services: usize,
     /// The application.
     pub application: SocketAddr,
+    /// How it is spoken to.
+    pub protocol: UpstreamProtocol,
 }
 
 /// Which program is started.
@@ -107,6 +114,17 @@ impl Rig {
     /// The proxy's process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Asks the proxy to end in order, and waits until it has.
+    pub fn end(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no process")?, Signal::TERM)?;
+        let status = wait::until("the proxy to end", END_MAX, || {
+            Ok(self.process.try_wait()?)
+        })?;
+        ensure!(status.success(), "the proxy ended with {status}");
+        Ok(())
     }
 
     fn publish(&mut self, mut stream: UnixStream, table: &RouteTable) -> Result<()> {
@@ -243,6 +261,7 @@ fn table(setup: &Setup<'_>, identity: &Identity) -> RouteTable {
         hosts: vec![host],
         state: RouteState::Serving,
         max_concurrency: 1_000,
+        protocol: setup.protocol,
         request_timeout_ms: 120_000,
         access_log: true,
         ..Route::default()
