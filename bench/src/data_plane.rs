@@ -11,6 +11,7 @@ mod work;
 
 use anyhow::{Context as _, Result, ensure};
 use contender::Contender;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,10 @@ const RUNS_DIVISOR: u32 = 4;
 /// processor times of the others.
 const RUNS_FIXED_RATE: u32 = 4;
 
-/// Idle connections that are held: with 20,000 open files, Apron's proxy takes this many and keeps as many descriptors
-/// for connections to instances and a share for their brakes.
-const IDLE: usize = 7_000;
+/// Idle connections that are held where so many files may be open, and how many of the files they may be: Apron's proxy
+/// keeps as many descriptors as it takes connections for those to instances, and a share for their brakes.
+const IDLE_MAX: u64 = 10_000;
+const IDLE_OF_FILES: (u64, u64) = (7, 20);
 
 /// How long memory may take to be given back after the last request.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -62,8 +64,16 @@ struct Measured {
 /// Memory of one contender in KiB.
 struct Idle {
     who: String,
+    connections: usize,
     alone: f64,
     with: f64,
+}
+
+impl Idle {
+    /// What one connection takes, in KiB.
+    fn each_kib(&self) -> f64 {
+        (self.with - self.alone) / self.connections as f64
+    }
 }
 
 /// Measures everything and answers it in Markdown.
@@ -173,7 +183,8 @@ fn order(count: usize, seed: u64) -> Vec<usize> {
 
 /// Memory with many idle TLS connections, of each contender on its own.
 fn idle_connections(proxy: &Path, application: SocketAddr) -> Result<Vec<Idle>> {
-    println!("    idle TLS connections");
+    let connections = idle_connections_max(raise_descriptors()?);
+    println!("    {connections} idle TLS connections");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -188,17 +199,34 @@ fn idle_connections(proxy: &Path, application: SocketAddr) -> Result<Vec<Idle>> 
         // What is made with the first connection is not the connections'.
         drop(runtime.block_on(load::idle(&target, 1))?);
         let alone = settled(contender.pid())?;
-        let open = runtime.block_on(load::idle(&target, IDLE))?;
+        let open = runtime.block_on(load::idle(&target, connections))?;
         let with = settled(contender.pid())?;
         drop(open);
-        println!("    {name}: {:.1} KiB each", (with - alone) / IDLE as f64);
-        rows.push(Idle {
+        let row = Idle {
             who: contender.name.clone(),
+            connections,
             alone,
             with,
-        });
+        };
+        println!("    {name}: {:.1} KiB each", row.each_kib());
+        rows.push(row);
     }
     Ok(rows)
+}
+
+/// Raises the bound of open files as far as allowed, for the peers as well; answers it.
+fn raise_descriptors() -> Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("the bound of open files cannot be raised")?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// How many idle connections can be held where this many files may be open.
+fn idle_connections_max(files: u64) -> usize {
+    let (part, whole) = IDLE_OF_FILES;
+    let most = (files / whole).saturating_mul(part).min(IDLE_MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// The least memory within the time a process has to give some back.
@@ -213,7 +241,13 @@ fn settled(pid: u32) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::order;
+    use super::{idle_connections_max, order};
+
+    #[test]
+    fn as_many_connections_are_held_as_files_allow() {
+        let held = [20_000, 30_000, 1 << 20, u64::MAX].map(idle_connections_max);
+        assert_eq!(held, [7_000, 10_000, 10_000, 10_000]);
+    }
 
     #[test]
     fn an_order_has_everybody_once() {

@@ -2,7 +2,7 @@
 
 use super::contender::APRON;
 use super::work::{WORKS, Work};
-use super::{IDLE, Idle, Measured};
+use super::{Idle, Measured};
 use std::fmt::Write as _;
 
 /// The name of the application without a proxy.
@@ -117,24 +117,21 @@ fn goals(measured: &[Measured], idle: &[Idle]) -> String {
         let _ = writeln!(
             text,
             "\nAn idle TLS connection: {:.1} KiB (goal: {IDLE_GOAL_KIB:.0}).",
-            each(own)
+            own.each_kib()
         );
     }
     text
 }
 
-fn each(row: &Idle) -> f64 {
-    (row.with - row.alone) / IDLE as f64
-}
-
 fn memory(idle: &[Idle]) -> String {
+    let connections = idle.first().map_or(0, |row| row.connections);
     let mut text = format!(
-        "\n## Data plane: memory of {IDLE} idle TLS connections that made one request each\n\n| | without (MiB) | with \
+        "\n## Data plane: memory of {connections} idle TLS connections that made one request each\n\n| | without (MiB) | with \
          (MiB) | of each (KiB) |\n|---|---|---|---|\n"
     );
     for row in idle {
         let (alone, with) = (row.alone / 1024.0, row.with / 1024.0);
-        let each = each(row);
+        let each = row.each_kib();
         let _ = writeln!(text, "| {} | {alone:.1} | {with:.1} | {each:.1} |", row.who);
     }
     text.push_str("\nProportional share of all processes (PSS).\n");
