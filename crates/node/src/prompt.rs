@@ -21,12 +21,12 @@ pub const SLICE: Duration = Duration::from_micros(300);
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     // A thread of its own, since the child inherits what its maker has and this process keeps its own slice.
     std::thread::scope(|scope| {
-        let maker = scope.spawn(|| {
+        let maker = std::thread::Builder::new().spawn_scoped(scope, || {
             if let Err(error) = shorten() {
                 tracing::warn!(%error, "the scheduler takes no slice of {SLICE:?}");
             }
             command.spawn()
-        });
+        })?;
         let died = |_| Err(io::Error::other("the thread that starts it died"));
         maker.join().unwrap_or_else(died)
     })
