@@ -73,6 +73,11 @@ pub const SAMPLE: &[Package] = &[
 
 /// What the end-to-end tests need on top.
 pub const TESTS: &[Package] = &[
+    package(
+        "busybox-static",
+        "/bin/busybox",
+        "the programs of the smallest test images",
+    ),
     package("podman", "podman", "real client: podman"),
     package(
         "openssh-server",
