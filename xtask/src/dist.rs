@@ -12,7 +12,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// What goes along with the programs.
-const DOCUMENTS: [&str; 4] = ["LICENSE", "NOTICE", "README.md", "docs/operations.md"];
+const DOCUMENTS: [&str; 6] = [
+    "LICENSE",
+    "NOTICE",
+    "README.md",
+    "docs/compatibility.md",
+    "docs/operations.md",
+    "docs/web-identity.md",
+];
 
 /// Builds the programs, the proxy with a profile of its work, and packs them; prints where and with what digest.
 pub fn run() -> Result<()> {
