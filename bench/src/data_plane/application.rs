@@ -16,21 +16,32 @@ pub const LARGE_BYTES: usize = 1 << 20;
 
 /// Starts the application; it serves until the process ends.
 pub fn start() -> Result<SocketAddr> {
+    on_a_thread(accept)
+}
+
+/// Has `serve` serve a new listener on a thread of its own until the process ends; answers where.
+pub fn on_a_thread<F: Future>(
+    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+) -> Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .context("no runtime for the application")?;
-    std::thread::spawn(move || runtime.block_on(accept(listener)));
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            // One that was made for it is always taken.
+            if let Ok(listener) = TcpListener::from_std(listener) {
+                serve(listener).await;
+            }
+        });
+    });
     Ok(address)
 }
 
-async fn accept(listener: std::net::TcpListener) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
+async fn accept(listener: TcpListener) {
     let answers = Arc::new([answer(SMALL_BYTES), answer(LARGE_BYTES)]);
     loop {
         if let Ok((stream, _)) = listener.accept().await {

@@ -1,7 +1,8 @@
 //! The application of the training: takes bodies, gives them back, streams and upgrades, over HTTP/1.1 and over HTTP/2
 //! without TLS, on a thread of its own.
 
-use anyhow::{Context as _, Result};
+use super::super::application::on_a_thread;
+use anyhow::Result;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -19,28 +20,18 @@ const PIECE: &[u8] = &[b'0'; 500];
 
 /// Starts the application; it serves until the process ends.
 pub fn start() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("no runtime for the application")?;
     let routes = Router::new()
         .route("/collect", post(collect))
         .route("/echo", post(echo))
         .route("/stream", get(stream))
         .route("/tunnel", get(tunnel));
-    std::thread::spawn(move || {
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-                // One that waits with what it sends is only slower.
-                let _ = stream.set_nodelay(true);
-            });
-            axum::serve(listener, routes).await
-        })
-    });
-    Ok(address)
+    on_a_thread(|listener| async move {
+        let listener = listener.tap_io(|stream| {
+            // One that waits with what it sends is only slower.
+            let _ = stream.set_nodelay(true);
+        });
+        axum::serve(listener, routes).await
+    })
 }
 
 /// Reads everything, then answers how much it was.
